@@ -1,0 +1,423 @@
+//! The declared network: a graph of typed operations, as data.
+//!
+//! A [`Network`] is all that is needed to rebuild a network: it lies in the header of every
+//! checkpoint. Shapes, parameter names, counts and dependency groups are functions of it; nothing
+//! here computes with tensors or touches a file. Parameter names follow torchvision's.
+
+pub mod groups;
+pub mod op;
+pub mod zoo;
+
+pub use op::{Init, Op, Param, ParamRole};
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Extents of one example, without the batch: `[channels, height, width]` or `[features]`.
+pub type Shape = Vec<u32>;
+
+/// A network as a list of operations in topological order; the last node is the output.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Network {
+    /// The architecture's name, for people.
+    pub arch: String,
+    /// The operations; each reads nodes before it.
+    pub nodes: Vec<Node>,
+    /// The domains that domain-specific nodes have a copy for, in order; empty for a network of one domain.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<String>,
+}
+
+/// One operation of a network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Node {
+    /// Name, dotted as in torchvision: `layer1.0.conv1`. Unique in the network.
+    pub name: String,
+    /// What it computes.
+    pub op: Op,
+    /// Indices of the nodes that it reads.
+    pub inputs: Vec<usize>,
+    /// Whether each of [`Network::domains`] has its own parameters for this node.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub specific: bool,
+}
+
+/// A parameter or buffer of a network with its full name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamedParam {
+    /// Full name: `conv1.weight`, or `private.<domain>.conv1.weight` for a domain's own copy.
+    pub name: String,
+    /// Index of the node that it belongs to.
+    pub node: usize,
+    /// The domain whose copy it is, as an index into [`Network::domains`].
+    pub domain: Option<usize>,
+    /// Shape, role and initial value.
+    pub param: Param,
+}
+
+/// One line of the table of a network's layers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layer {
+    /// Name of the node.
+    pub name: String,
+    /// Name of the operation.
+    pub op: &'static str,
+    /// Shape of one example's output.
+    pub output: Shape,
+    /// Trainable parameters.
+    pub params: u64,
+    /// Multiply-accumulates for one example, counting convolutions and linear layers only.
+    pub macs: u64,
+}
+
+/// Why a network cannot be built for an input.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("layer `{node}` ({op}) cannot take an input of {}: {reason}", shapes(.inputs))]
+pub struct ShapeError {
+    /// Name of the node.
+    pub node: String,
+    /// Name of its operation.
+    pub op: &'static str,
+    /// The shapes that it was given.
+    pub inputs: Vec<Shape>,
+    /// What is wrong, as a clause.
+    pub reason: String,
+}
+
+fn shapes(inputs: &[Shape]) -> String {
+    let each = inputs.iter().map(|shape| Extents(shape).to_string());
+    each.collect::<Vec<_>>().join(" and ")
+}
+
+/// Shows a shape as `1×28×28`.
+pub struct Extents<'a>(pub &'a [u32]);
+
+impl fmt::Display for Extents<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, extent) in self.0.iter().enumerate() {
+            write!(f, "{}{extent}", if index > 0 { "×" } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+impl Network {
+    /// An empty network that takes examples of one shape.
+    pub fn new(arch: &str, input: &[u32]) -> Self {
+        let op = Op::Input(op::Input { shape: input.to_vec() });
+        let node = Node { name: "input".to_owned(), op, inputs: Vec::new(), specific: false };
+        Self { arch: arch.to_owned(), nodes: vec![node], domains: Vec::new() }
+    }
+
+    /// Appends an operation that reads the last node; returns its index.
+    pub fn push(&mut self, name: &str, op: impl Into<Op>) -> usize {
+        let last = self.nodes.len() - 1;
+        self.push_from(name, op, &[last])
+    }
+
+    /// Appends an operation that reads the named nodes; returns its index.
+    pub fn push_from(&mut self, name: &str, op: impl Into<Op>, inputs: &[usize]) -> usize {
+        debug_assert!(
+            inputs.iter().all(|&input| input < self.nodes.len()),
+            "nodes read nodes before them"
+        );
+        self.nodes.push(Node {
+            name: name.to_owned(),
+            op: op.into(),
+            inputs: inputs.to_vec(),
+            specific: false,
+        });
+        self.nodes.len() - 1
+    }
+
+    /// The shape of one example.
+    pub fn input_shape(&self) -> &[u32] {
+        match &self.nodes[0].op {
+            Op::Input(input) => &input.shape,
+            _ => unreachable!("a network starts with its input"),
+        }
+    }
+
+    /// The output shape of every node.
+    ///
+    /// # Errors
+    /// The first node that cannot take its input.
+    pub fn shapes(&self) -> Result<Vec<Shape>, ShapeError> {
+        let mut shapes: Vec<Shape> = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            let inputs: Vec<&[u32]> =
+                node.inputs.iter().map(|&input| shapes[input].as_slice()).collect();
+            let output = node.op.output(&inputs).map_err(|reason| ShapeError {
+                node: node.name.clone(),
+                op: node.op.name(),
+                inputs: inputs.iter().map(|shape| shape.to_vec()).collect(),
+                reason,
+            })?;
+            shapes.push(output);
+        }
+        Ok(shapes)
+    }
+
+    /// Every parameter and buffer, node by node; a specific node's once per domain.
+    pub fn params(&self) -> Vec<NamedParam> {
+        let mut params = Vec::new();
+        for (index, node) in self.nodes.iter().enumerate() {
+            let copies: Vec<Option<usize>> = if node.specific {
+                (0..self.domains.len()).map(Some).collect()
+            } else {
+                vec![None]
+            };
+            for domain in copies {
+                for param in node.op.params() {
+                    let name = self.param_name(index, domain, param.name);
+                    params.push(NamedParam { name, node: index, domain, param });
+                }
+            }
+        }
+        params
+    }
+
+    /// The full name of a node's parameter; `domain` is ignored by a shared node.
+    pub fn param_name(&self, node: usize, domain: Option<usize>, param: &str) -> String {
+        let node = &self.nodes[node];
+        match domain {
+            Some(domain) if node.specific => {
+                format!("private.{}.{}.{param}", self.domains[domain], node.name)
+            }
+            _ => format!("{}.{param}", node.name),
+        }
+    }
+
+    /// The last node with parameters, which gives the logits.
+    pub fn head(&self) -> usize {
+        let with_params = self.nodes.iter().rposition(|node| !node.op.params().is_empty());
+        with_params.expect("a network has a layer with parameters")
+    }
+
+    /// Number of classes: the length of the output.
+    ///
+    /// # Errors
+    /// As [`Network::shapes`].
+    pub fn classes(&self) -> Result<u32, ShapeError> {
+        Ok(self.shapes()?.last().and_then(|shape| shape.first().copied()).unwrap_or(0))
+    }
+
+    /// The same network with another number of classes; the head's parameters get other shapes.
+    #[must_use]
+    pub fn with_classes(mut self, classes: u32) -> Self {
+        let head = self.head();
+        match &mut self.nodes[head].op {
+            Op::Linear(linear) => linear.outputs = classes,
+            Op::Conv2d(conv) => conv.outputs = classes,
+            _ => unreachable!("the head is a linear layer or a convolution"),
+        }
+        self
+    }
+
+    /// Number of trainable parameters.
+    pub fn param_count(&self) -> u64 {
+        self.params()
+            .iter()
+            .filter(|param| param.param.role.is_trainable())
+            .map(|param| param.param.len())
+            .sum()
+    }
+
+    /// The table of layers: every node with its shape, parameters (of one domain) and MACs.
+    ///
+    /// # Errors
+    /// As [`Network::shapes`].
+    pub fn layers(&self) -> Result<Vec<Layer>, ShapeError> {
+        let shapes = self.shapes()?;
+        let layers = self.nodes.iter().enumerate().map(|(index, node)| {
+            let trainable = node.op.params().into_iter().filter(|param| param.role.is_trainable());
+            Layer {
+                name: node.name.clone(),
+                op: node.op.name(),
+                output: shapes[index].clone(),
+                params: trainable.map(|param| param.len()).sum(),
+                macs: node.op.macs(&shapes[index]),
+            }
+        });
+        Ok(layers.collect())
+    }
+
+    /// Names of all nodes with parameters: what a layer pattern can match.
+    pub fn layer_names(&self) -> Vec<&str> {
+        self.nodes
+            .iter()
+            .filter(|node| !node.op.params().is_empty())
+            .map(|node| node.name.as_str())
+            .collect()
+    }
+}
+
+/// Whether a layer's name matches a pattern: equal, or below it (`layer1` matches `layer1.0.conv1`),
+/// where `*` stands for any run of characters.
+pub fn matches(pattern: &str, name: &str) -> bool {
+    glob(pattern.as_bytes(), name.as_bytes())
+}
+
+fn glob(pattern: &[u8], name: &[u8]) -> bool {
+    match pattern.split_first() {
+        None => name.is_empty() || name[0] == b'.',
+        Some((b'*', rest)) => (0..=name.len()).any(|skip| glob(rest, &name[skip..])),
+        Some((first, rest)) => name.first() == Some(first) && glob(rest, &name[1..]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::op::{BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Relu};
+    use super::*;
+
+    fn small() -> Network {
+        let mut network = Network::new("small", &[2, 8, 8]);
+        network.push("conv1", Conv2d::new(2, 3, 3));
+        network.push("bn1", BatchNorm::new(3));
+        network.push("relu1", Relu {});
+        network.push("pool1", MaxPool2d::new(2));
+        network.push("flatten", Flatten {});
+        network.push("dropout", Dropout { p: 0.5 });
+        network.push("fc", Linear::new(27, 4));
+        network
+    }
+
+    #[test]
+    fn shapes_parameters_and_counts_follow_from_the_graph() {
+        let network = small();
+        let layers = network.layers().unwrap();
+        let table: Vec<String> = layers
+            .iter()
+            .map(|layer| {
+                format!(
+                    "{} {} {} {} {}",
+                    layer.name,
+                    layer.op,
+                    Extents(&layer.output),
+                    layer.params,
+                    layer.macs
+                )
+            })
+            .collect();
+        assert_eq!(
+            table,
+            [
+                "input input 2×8×8 0 0",
+                "conv1 conv2d 3×6×6 57 1944",
+                "bn1 batch-norm 3×6×6 6 0",
+                "relu1 relu 3×6×6 0 0",
+                "pool1 max-pool2d 3×3×3 0 0",
+                "flatten flatten 27 0 0",
+                "dropout dropout 27 0 0",
+                "fc linear 4 112 108",
+            ]
+        );
+        assert_eq!(network.param_count(), 175);
+        assert_eq!(network.layer_names(), ["conv1", "bn1", "fc"]);
+        assert_eq!((network.classes().unwrap(), network.head()), (4, 7));
+        assert_eq!(network.input_shape(), [2, 8, 8]);
+    }
+
+    #[test]
+    fn parameters_have_torchvisions_names_and_order() {
+        let names: Vec<String> = small().params().into_iter().map(|param| param.name).collect();
+        assert_eq!(
+            names,
+            [
+                "conv1.weight",
+                "conv1.bias",
+                "bn1.weight",
+                "bn1.bias",
+                "bn1.running_mean",
+                "bn1.running_var",
+                "bn1.num_batches_tracked",
+                "fc.weight",
+                "fc.bias",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_specific_layer_has_a_copy_of_its_parameters_for_each_domain() {
+        let mut network = small();
+        network.domains = vec!["mnist".to_owned(), "usps".to_owned()];
+        network.nodes[7].specific = true;
+        let params = network.params();
+        let copies: Vec<(&str, Option<usize>)> = params
+            .iter()
+            .filter(|param| param.node == 7)
+            .map(|param| (param.name.as_str(), param.domain))
+            .collect();
+        assert_eq!(
+            copies,
+            [
+                ("private.mnist.fc.weight", Some(0)),
+                ("private.mnist.fc.bias", Some(0)),
+                ("private.usps.fc.weight", Some(1)),
+                ("private.usps.fc.bias", Some(1)),
+            ]
+        );
+        assert_eq!(network.param_name(1, Some(1), "weight"), "conv1.weight", "it is shared");
+    }
+
+    #[test]
+    fn more_classes_change_the_head_alone() {
+        let (network, other) = (small(), small().with_classes(9));
+        assert_eq!(other.classes().unwrap(), 9);
+        assert_eq!(network.nodes[..7], other.nodes[..7]);
+    }
+
+    #[test]
+    fn a_shape_error_names_the_layer_the_input_and_what_it_takes() {
+        let mut network = small();
+        network.push("fc2", Linear::new(5, 2));
+        let error = network.shapes().unwrap_err().to_string();
+        assert_eq!(error, "layer `fc2` (linear) cannot take an input of 4: it takes 5 features");
+        network.nodes[0].op = Op::Input(op::Input { shape: vec![3, 8, 8] });
+        let error = network.shapes().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "layer `conv1` (conv2d) cannot take an input of 3×8×8: it takes 2 channels"
+        );
+    }
+
+    #[test]
+    fn a_network_survives_its_json() {
+        let mut network = small();
+        network.domains = vec!["mnist".to_owned(), "usps".to_owned()];
+        network.nodes[1].specific = true;
+        let text = serde_json::to_string(&network).unwrap();
+        assert_eq!(serde_json::from_str::<Network>(&text).unwrap(), network);
+    }
+
+    #[test]
+    fn a_pattern_matches_a_name_what_is_below_it_and_stars() {
+        let matching = [
+            ("conv1", "conv1"),
+            ("layer1", "layer1.0.conv1"),
+            ("layer1.*", "layer1.0.conv1"),
+            ("*", "fc"),
+            ("conv*", "conv12"),
+            ("*.conv1", "layer1.0.conv1"),
+            ("l*1.*.c*", "layer1.0.conv1"),
+        ];
+        for (pattern, name) in matching {
+            assert!(matches(pattern, name), "{pattern} {name}");
+        }
+        let others = [
+            ("conv1", "conv12"),
+            ("conv1", "conv"),
+            ("layer1.*", "layer1"),
+            ("*2", "fc1"),
+            ("", "fc1"),
+        ];
+        for (pattern, name) in others {
+            assert!(!matches(pattern, name), "{pattern} {name}");
+        }
+    }
+}

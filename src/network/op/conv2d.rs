@@ -1,0 +1,75 @@
+use serde::{Deserialize, Serialize};
+
+use super::{Init, Param, ParamRole, windows};
+use crate::network::Shape;
+
+/// 2-d convolution.
+///
+/// # Shapes
+/// - input: `[inputs, height, width]`
+/// - output: `[outputs, height', width']`
+/// - weight: `[outputs, inputs / groups, kernel, kernel]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Conv2d {
+    /// Input channels.
+    pub inputs: u32,
+    /// Output channels.
+    pub outputs: u32,
+    /// Height and width of the kernel.
+    pub kernel: u32,
+    /// Step of the kernel.
+    pub stride: u32,
+    /// Zeros added on each side.
+    pub padding: u32,
+    /// Distance between the kernel's points.
+    pub dilation: u32,
+    /// Groups of channels that are convolved apart.
+    pub groups: u32,
+    /// Whether a bias is added.
+    pub bias: bool,
+}
+
+impl Conv2d {
+    /// A convolution with stride 1, no padding, one group, and a bias.
+    pub fn new(inputs: u32, outputs: u32, kernel: u32) -> Self {
+        Self { inputs, outputs, kernel, stride: 1, padding: 0, dilation: 1, groups: 1, bias: true }
+    }
+
+    pub(super) fn params(&self) -> Vec<Param> {
+        let group_inputs = self.inputs / self.groups;
+        let init = Init::fan_in(group_inputs * self.kernel * self.kernel);
+        let shape = vec![self.outputs, group_inputs, self.kernel, self.kernel];
+        let mut params = vec![Param { name: "weight", shape, role: ParamRole::Weight, init }];
+        if self.bias {
+            params.push(Param {
+                name: "bias",
+                shape: vec![self.outputs],
+                role: ParamRole::Bias,
+                init,
+            });
+        }
+        params
+    }
+
+    pub(super) fn output(&self, input: &[u32]) -> Result<Shape, String> {
+        let &[channels, height, width] = input else {
+            return Err("it takes channels, height and width".to_owned());
+        };
+        if channels != self.inputs {
+            return Err(format!("it takes {} channels", self.inputs));
+        }
+        let extent =
+            |extent| windows(extent, self.kernel, self.stride, self.padding, self.dilation);
+        match (extent(height), extent(width)) {
+            (Some(height), Some(width)) => Ok(vec![self.outputs, height, width]),
+            _ => Err(format!("its {0}×{0} kernel does not fit", self.kernel)),
+        }
+    }
+
+    pub(super) fn macs(&self, output: &[u32]) -> u64 {
+        let kernel =
+            u64::from(self.inputs / self.groups) * u64::from(self.kernel) * u64::from(self.kernel);
+        output.iter().map(|&extent| u64::from(extent)).product::<u64>() * kernel
+    }
+}
