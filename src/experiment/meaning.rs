@@ -1,0 +1,333 @@
+//! What the stages of a file mean together: references, loops, and, by [`networks`](super::networks),
+//! what each stage does to its network, in every combination of the sweep.
+//!
+//! A combination is analysed stage by stage along the references. A stage variant with the same
+//! analysed inputs is analysed once, as it would run once; 1,000 trials cost little more than their
+//! distinct stages.
+
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+
+use indexmap::IndexMap;
+
+use super::check::{Name, Walker};
+use super::fault::{Code, Fault, Sources, Span, list, nearest};
+use super::grammar::{EXPERIMENT, Names};
+use super::networks::{Input, Site, analyse};
+use super::spec::Stage;
+use super::sweep::{Axis, combinations};
+use super::tree::Tree;
+use super::trial::{label, variant_index};
+use crate::network::Network;
+
+/// Every stage of a file with every value that the sweep gives it.
+#[derive(Debug)]
+pub(super) struct Stages {
+    pub(super) axes: Vec<Axis>,
+    pub(super) stages: IndexMap<String, StageVariants>,
+}
+
+/// A stage with each combination of the values of the axes that set one of its keys.
+#[derive(Debug)]
+pub(super) struct StageVariants {
+    /// Where the stage's name stands.
+    pub(super) key: Span,
+    /// Indices of the axes that set one of its keys.
+    pub(super) axes: Vec<usize>,
+    /// In the order of [`combinations`] over those axes.
+    pub(super) variants: Vec<Variant>,
+}
+
+/// A stage as one combination has it.
+#[derive(Debug)]
+pub(super) struct Variant {
+    /// The table below the stage's name.
+    pub(super) tree: Tree,
+    /// None where it has faults of its own.
+    pub(super) stage: Option<Stage>,
+    /// The stages and layers that it names.
+    pub(super) names: Vec<Name>,
+}
+
+impl Stages {
+    pub(super) fn new(root: &Tree, axes: Vec<Axis>, sources: &Sources) -> Self {
+        let table = root.entry(&["stage"]).and_then(|entry| entry.tree.table());
+        let stages = table.into_iter().flatten().map(|(name, entry)| {
+            let own = (0..axes.len()).filter(|&axis| axes[axis].stage == *name);
+            let own: Vec<usize> = own.collect();
+            let extents: Vec<usize> = own.iter().map(|&axis| axes[axis].values.len()).collect();
+            let path = ["stage".to_owned(), name.clone()];
+            let variants = combinations(&extents).map(|choice| {
+                let mut tree = entry.tree.clone();
+                for (&axis, index) in own.iter().zip(choice) {
+                    tree.replace(axes[axis].path_in_stage(), axes[axis].values[index].clone());
+                }
+                let mut walker = Walker::new(sources);
+                walker.walk_at(root, &path, &EXPERIMENT, &tree);
+                let (is_legal, names) = (walker.faults.is_empty(), walker.names);
+                let stage = if is_legal { tree.read().ok() } else { None };
+                Variant { tree, stage, names }
+            });
+            (
+                name.clone(),
+                StageVariants { key: entry.key, variants: variants.collect(), axes: own },
+            )
+        });
+        let stages = stages.collect();
+        Self { axes, stages }
+    }
+}
+
+/// Values of an axis that are written differently and mean the same, as `{ min-mse = {} }` and
+/// `{ min-mse = { hessian = "full" } }` do: their trials would be the same.
+fn repeated(stages: &Stages, sources: &Sources) -> Vec<Fault> {
+    let extents: Vec<usize> = stages.axes.iter().map(|axis| axis.values.len()).collect();
+    let mut faults = Vec::new();
+    for (index, axis) in stages.axes.iter().enumerate() {
+        let stage = &stages.stages[&axis.stage];
+        let meant = |value: usize| {
+            let mut choice = vec![0; extents.len()];
+            choice[index] = value;
+            stage.variants[variant_index(&stage.axes, &choice, &extents)].stage.as_ref()
+        };
+        for (at, value) in axis.values.iter().enumerate() {
+            let Some(first) =
+                (0..at).find(|&first| meant(first).is_some() && meant(first) == meant(at))
+            else {
+                continue;
+            };
+            if axis.values[first].equals(value) {
+                continue; // reported with the rest of the list
+            }
+            let message = format!("two values of `{}` mean the same", axis.name);
+            let fault = sources.fault(Code::Repeated, value.span, message);
+            let fault = fault.label("the same, with its defaults written out or left out");
+            let fault = fault.note(sources, axis.values[first].span, "first stated here");
+            faults.push(fault.help("each value would give the same trials; leave one out"));
+        }
+    }
+    faults
+}
+
+/// Checks what the stages mean.
+pub(super) fn check(stages: &Stages, sources: &Sources) -> Vec<Fault> {
+    let mut analysis = Analysis {
+        stages,
+        sources,
+        nodes: HashMap::new(),
+        networks: Vec::new(),
+        distinct: vec![0; stages.stages.len()],
+        found: IndexMap::new(),
+    };
+    let extents: Vec<usize> = stages.axes.iter().map(|axis| axis.values.len()).collect();
+    for choice in combinations(&extents) {
+        let chosen: Vec<usize> = stages
+            .stages
+            .values()
+            .map(|stage| variant_index(&stage.axes, &choice, &extents))
+            .collect();
+        let mut combination = Combination {
+            choice: &choice,
+            chosen,
+            done: vec![None; stages.stages.len()],
+            way: Vec::new(),
+        };
+        for stage in 0..stages.stages.len() {
+            analysis.visit(stage, &mut combination);
+        }
+    }
+    let mut faults = analysis.finish();
+    faults.extend(repeated(stages, sources));
+    faults
+}
+
+/// One combination of the sweep while its stages are visited.
+struct Combination<'a> {
+    /// The index of each axis' value.
+    choice: &'a [usize],
+    /// The index of each stage's variant.
+    chosen: Vec<usize>,
+    /// The node of each stage that has been visited.
+    done: Vec<Option<usize>>,
+    /// The stages from the first visited to the one that is, each reading the next.
+    way: Vec<usize>,
+}
+
+/// A stage variant with the nodes that it reads, by the order of its names; none where a name leads
+/// to no stage.
+type NodeKey = (usize, usize, Vec<Option<usize>>);
+
+struct Analysis<'a> {
+    stages: &'a Stages,
+    sources: &'a Sources,
+    nodes: HashMap<NodeKey, usize>,
+    /// The network that each node makes, where it makes one that can be known.
+    networks: Vec<Option<Rc<Network>>>,
+    /// How many nodes each stage has whose inputs are known.
+    distinct: Vec<usize>,
+    /// Each fault once, however many nodes have it.
+    found: IndexMap<(&'static str, Span, String), Found>,
+}
+
+struct Found {
+    fault: Fault,
+    stage: usize,
+    nodes: usize,
+    /// The values that led to it, where it was first met.
+    settings: String,
+}
+
+impl<'a> Analysis<'a> {
+    /// Analyses a stage and what it reads; gives the stage's node, none in a loop.
+    fn visit(&mut self, stage: usize, combination: &mut Combination<'_>) -> Option<usize> {
+        if let Some(node) = combination.done[stage] {
+            return Some(node);
+        }
+        if let Some(start) = combination.way.iter().position(|&other| other == stage) {
+            let fault = self.describe_loop(&combination.way[start..], combination);
+            self.keep(stage, fault, combination);
+            return None;
+        }
+        combination.way.push(stage);
+        let mut read = Vec::new();
+        for name in references(self.variant(stage, combination)) {
+            let other = self.stages.stages.get_index_of(&name.text);
+            read.push(other.and_then(|other| self.visit(other, combination)));
+        }
+        combination.way.pop();
+        let key = (stage, combination.chosen[stage], read);
+        let node = match self.nodes.get(&key) {
+            Some(&node) => node,
+            None => self.analyse(key, combination),
+        };
+        combination.done[stage] = Some(node);
+        Some(node)
+    }
+
+    fn variant(&self, stage: usize, combination: &Combination<'_>) -> &'a Variant {
+        &self.stages.stages[stage].variants[combination.chosen[stage]]
+    }
+
+    /// Analyses a node that has not been met before.
+    fn analyse(&mut self, key: NodeKey, combination: &Combination<'_>) -> usize {
+        let stage = key.0;
+        let (name, variants) = self.stages.stages.get_index(stage).expect("a stage has an index");
+        let variant = self.variant(stage, combination);
+        let mut inputs = Vec::new();
+        for (reference, node) in references(variant).zip(&key.2) {
+            let Some(other) = self.stages.stages.get_index_of(&reference.text) else {
+                let fault = self.unknown_stage(name, reference);
+                self.keep(stage, fault, combination);
+                continue;
+            };
+            let network = node.and_then(|node| self.networks[node].clone());
+            let source = self.variant(other, combination);
+            inputs.push(Input { reference, network, stage: source.stage.as_ref() });
+        }
+        // Where an input is not known, most faults of the stage cannot be met.
+        if inputs.iter().all(|input| input.network.is_some()) && inputs.len() == key.2.len() {
+            self.distinct[stage] += 1;
+        }
+        let site = Site { sources: self.sources, name, key: variants.key, variant };
+        let mut faults = Vec::new();
+        let network = analyse(&site, &inputs, &mut faults);
+        for fault in faults {
+            self.keep(stage, fault, combination);
+        }
+        self.networks.push(network);
+        let node = self.networks.len() - 1;
+        self.nodes.insert(key, node);
+        node
+    }
+
+    fn unknown_stage(&self, stage: &str, reference: &Name) -> Fault {
+        let Name { key, text, span, .. } = reference;
+        let names = || self.stages.stages.keys().map(String::as_str);
+        let others = || names().filter(|name| *name != stage);
+        let message = format!("stage `{stage}`: {key} = {text:?} names no stage");
+        let label = nearest(text, others())
+            .map_or("no such stage".to_owned(), |near| format!("did you mean \"{near}\"?"));
+        let help = match list(others()).as_str() {
+            "" => "there is no other stage".to_owned(),
+            stages => format!("the other stages are {stages}"),
+        };
+        self.sources.fault(Code::UnknownStage, *span, message).label(label).help(help)
+    }
+
+    /// The fault of stages that read each other, the first in the file first.
+    fn describe_loop(&self, stages: &[usize], combination: &Combination<'_>) -> Fault {
+        let first = stages.iter().enumerate().min_by_key(|(_, stage)| **stage);
+        let first = first.map_or(0, |(index, _)| index);
+        let around: Vec<usize> = stages[first..].iter().chain(&stages[..first]).copied().collect();
+        let name = |stage: usize| self.stages.stages.get_index(stage).map_or("", |(name, _)| name);
+        let edges: Vec<(Span, usize)> = (0..around.len())
+            .filter_map(|index| {
+                let next = around[(index + 1) % around.len()];
+                let mut names = references(self.variant(around[index], combination));
+                Some((names.find(|reference| reference.text == name(next))?.span, around[index]))
+            })
+            .collect();
+        let way: Vec<_> = around.iter().chain(around.first()).map(|&stage| name(stage)).collect();
+        let message = match around.as_slice() {
+            [only] => format!("stage `{}` starts from itself", name(*only)),
+            _ => format!("stages start from each other in a loop: {}", way.join(" → ")),
+        };
+        let span = edges.first().map_or(Span::new(0, 0..0), |(span, _)| *span);
+        let fault = self.sources.fault(Code::Loop, span, message);
+        let fault = fault.label(format!("`{}` reads `{}`", way[0], way[1]));
+        let others = edges.iter().skip(1).enumerate();
+        let fault = others.fold(fault, |fault, (index, (span, _))| {
+            let label = format!("`{}` reads `{}`", way[index + 1], way[index + 2]);
+            fault.note(self.sources, *span, label)
+        });
+        fault.help(
+            "a graph of stages starts at a `pretrain` stage; let one of these start elsewhere",
+        )
+    }
+
+    fn keep(&mut self, stage: usize, fault: Fault, combination: &Combination<'_>) {
+        let place = Span::new(fault.source, fault.span.clone());
+        let settings = self.settings(stage, combination);
+        let found = self.found.entry((fault.code, place, fault.message.clone()));
+        found.or_insert(Found { fault, stage, nodes: 0, settings }).nodes += 1;
+    }
+
+    /// The values of the axes that reach a stage.
+    fn settings(&self, stage: usize, combination: &Combination<'_>) -> String {
+        let (mut open, mut reached) = (vec![stage], BTreeSet::new());
+        while let Some(stage) = open.pop() {
+            if reached.insert(stage) {
+                let names = references(self.variant(stage, combination));
+                open.extend(names.filter_map(|name| self.stages.stages.get_index_of(&name.text)));
+            }
+        }
+        let axes = self.stages.axes.iter().zip(combination.choice);
+        let reaching = axes.filter(|(axis, _)| {
+            let index = self.stages.stages.get_index_of(&axis.stage);
+            index.is_some_and(|index| reached.contains(&index))
+        });
+        let settings = reaching.map(|(axis, &index)| {
+            let value =
+                axis.values[index].read().map_or_else(|_| "…".to_owned(), |value| label(&value));
+            format!("{} = {value}", axis.name)
+        });
+        settings.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The faults; one that not all combinations have says which does.
+    fn finish(self) -> Vec<Fault> {
+        let faults = self.found.into_values().map(|found| {
+            if found.nodes < self.distinct[found.stage] && !found.settings.is_empty() {
+                found.fault.help(format!("this is so with {}", found.settings))
+            } else {
+                found.fault
+            }
+        });
+        faults.collect()
+    }
+}
+
+/// The stages that a variant names, in the order of its text.
+fn references(variant: &Variant) -> impl Iterator<Item = &Name> {
+    variant.names.iter().filter(|name| name.of == Names::Stage)
+}

@@ -1,0 +1,113 @@
+//! The experiment language: text to checked trials.
+//!
+//! [`load`] reads a file in passes: TOML to a tree with places (`syntax`, `tree`); `--set`s change the
+//! tree (`sets`); the tree is checked against the language, which is the JSON Schema of the spec types
+//! (`check`, `grammar`); the sweep's axes are resolved (`sweep`); and every combination of their values
+//! is checked for what it means: references, loops, shapes of networks (`meaning`, `networks`). All
+//! faults are reported at once. Nothing here touches a file.
+
+mod check;
+mod fault;
+mod grammar;
+mod meaning;
+mod networks;
+mod path;
+mod schema;
+mod sets;
+pub mod spec;
+mod sweep;
+mod syntax;
+mod tree;
+mod trial;
+
+pub use fault::{Code, Fault, Faults, Note};
+pub use schema::schema;
+pub use trial::{Checked, Trial, label};
+
+use check::Walker;
+use fault::{Sources, Span};
+use grammar::EXPERIMENT;
+use tree::Tree;
+
+/// Trials beyond this number are a slip, not an experiment.
+const MOST_TRIALS: usize = 100_000;
+
+/// Reads an experiment and checks all of it.
+///
+/// `file` is the name shown in messages. `sets` are the texts of `--set`, `KEY=VALUE`: the key is a
+/// path from the root (`seeds`, `stage.thin.prune.sparsity`) or starts with a stage's name and leaves
+/// out the kind (`thin.sparsity`); the value is TOML, and a bare word that is none is a string. A key
+/// that is legal can be set whether or not the file states it. One that names another alternative
+/// than the file (`dense.optimizer.adam.learning-rate` where it says `sgd`) replaces the alternative
+/// with all its settings. One that is swept, or lies inside or around a swept one, takes its axis out
+/// of the sweep.
+///
+/// # Errors
+/// Every fault of the file and of the `--set`s.
+pub fn load(file: &str, text: &str, sets: &[String]) -> Result<Checked, Faults> {
+    let sources = Sources::new(file, text, sets);
+    let (mut root, mut faults) = syntax::parse(&sources);
+    let is_toml = faults.is_empty();
+    if is_toml {
+        faults.extend(sets::apply(&mut root, &sources, sets.len()));
+    }
+    let mut walker = Walker::new(&sources);
+    walker.walk(&root, &EXPERIMENT);
+    if !is_toml {
+        faults.extend(syntax::beside(walker.faults, &faults));
+        return Err(sorted(faults));
+    }
+    faults.append(&mut walker.faults);
+    let checked = check_meaning(&root, &sources, &mut faults);
+    match checked {
+        Some(checked) if faults.is_empty() => Ok(checked),
+        _ => Err(sorted(faults)),
+    }
+}
+
+/// Checks what the stages mean, in every combination of the sweep.
+fn check_meaning(root: &Tree, sources: &Sources, faults: &mut Vec<Fault>) -> Option<Checked> {
+    let (axes, found) = sweep::axes(root, sources);
+    faults.extend(found);
+    let seeds = root.entry(&["seeds"]).and_then(|entry| match &entry.tree.value {
+        tree::Value::Array(seeds) => Some(seeds.len()),
+        _ => None,
+    });
+    let extents = axes.iter().map(|axis| axis.values.len());
+    let trials = extents.fold(seeds.unwrap_or(1), usize::saturating_mul);
+    if trials > MOST_TRIALS {
+        let span = root.entry(&["sweep"]).map_or(Span::new(0, 0..0), |entry| entry.key);
+        let message = format!("the sweep has {trials} trials, and {MOST_TRIALS} is the most");
+        let fault = sources.fault(Code::TooManyTrials, span, message);
+        faults.push(
+            fault
+                .label("too many combinations")
+                .help("leave out values, or make several experiments"),
+        );
+        return None;
+    }
+    let stages = meaning::Stages::new(root, axes, sources);
+    faults.extend(meaning::check(&stages, sources));
+    if !faults.is_empty() {
+        return None;
+    }
+    match root.read() {
+        Ok(experiment) => Checked::new(experiment, stages),
+        Err(error) => {
+            // Unreachable while the schema says all that the types do.
+            let span = Span::new(0, 0..0);
+            faults.push(sources.fault(Code::WrongType, span, error.to_string()));
+            None
+        }
+    }
+}
+
+/// In the order of the text, each once.
+fn sorted(mut faults: Vec<Fault>) -> Faults {
+    faults.sort_by_key(|fault| (fault.source, fault.span.start, fault.span.end, fault.code));
+    faults.dedup_by_key(|fault| (fault.source, fault.span.clone(), fault.code));
+    Faults(faults)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,426 @@
+//! What each stage does to its network: whether it can be built, whether its classes fit the data,
+//! whether patterns match its layers.
+
+use std::rc::Rc;
+
+use super::check::Name;
+use super::fault::{Code, Fault, Sources, Span, list, nearest};
+use super::grammar::Names;
+use super::meaning::Variant;
+use super::spec::{
+    Adapt, Data, EarlyStopping, Evaluate, Finetune, Keep, Loss, Optimizer, Pretrain, Split, Stage,
+};
+use crate::network::{Extents, Network, ParamRole, matches, zoo};
+
+/// A stage variant that is analysed, and where its text is.
+pub(super) struct Site<'a> {
+    pub(super) sources: &'a Sources,
+    pub(super) name: &'a str,
+    /// Where the stage's name stands.
+    pub(super) key: Span,
+    pub(super) variant: &'a Variant,
+}
+
+/// A stage that the analysed one reads.
+pub(super) struct Input<'a> {
+    /// The name in the analysed stage: its key is the role.
+    pub(super) reference: &'a Name,
+    /// The network that comes from there, where it is known.
+    pub(super) network: Option<Rc<Network>>,
+    /// The stage that is read, where it has no faults of its own.
+    pub(super) stage: Option<&'a Stage>,
+}
+
+/// Checks one stage and gives the network that leaves it, where that can be known.
+pub(super) fn analyse(
+    site: &Site<'_>,
+    inputs: &[Input<'_>],
+    faults: &mut Vec<Fault>,
+) -> Option<Rc<Network>> {
+    let stage = site.variant.stage.as_ref()?;
+    faults.extend(inputs.iter().filter_map(|input| makes_no_network(site, input)));
+    let training = Training::of(stage);
+    if let Some(training) = &training {
+        training.check(site, faults);
+    }
+    let input = |role: &str| inputs.iter().find(|input| input.reference.key == role);
+    let from = input("from").and_then(|input| input.network.clone());
+    let network = match stage {
+        Stage::Pretrain(pretrain) => built(site, pretrain, faults),
+        Stage::Prune(_) => from,
+        Stage::Finetune(finetune) => {
+            let network = from.map(|network| re_headed(finetune, network));
+            teacher(site, finetune, input("teacher"), network.as_deref(), faults);
+            network
+        }
+        Stage::Adapt(adapt) => {
+            faults.extend(one_domain(site, adapt));
+            adapt_classes(site, adapt, from.as_deref(), faults);
+            from
+        }
+        Stage::Evaluate(evaluate) => {
+            faults.extend(evaluate_split(site, evaluate));
+            faults.extend(from.as_deref().and_then(|from| evaluate_classes(site, evaluate, from)));
+            from
+        }
+    };
+    if let Some(network) = &network {
+        let epochs = training.map_or(0, |training| training.epochs);
+        layers(site, network, epochs, faults);
+    }
+    network
+}
+
+impl Site<'_> {
+    fn fault(&self, code: Code, span: Span, message: &str) -> Fault {
+        self.sources.fault(code, span, format!("stage `{}`: {message}", self.name))
+    }
+
+    /// The path of a key of the stage from its name on: the kind first.
+    fn path<'b>(&'b self, keys: &[&'b str]) -> Vec<&'b str> {
+        let kind = self.variant.tree.table().and_then(|table| table.first());
+        kind.map(|(kind, _)| kind.as_str()).into_iter().chain(keys.iter().copied()).collect()
+    }
+
+    /// Where a key stands; where the file leaves it out, where the stage's name stands.
+    fn key(&self, keys: &[&str]) -> Span {
+        self.variant.tree.entry(&self.path(keys)).map_or(self.key, |entry| entry.key)
+    }
+
+    /// Where a value stands; where the file leaves it out, where the stage's name stands.
+    fn value(&self, keys: &[&str]) -> Span {
+        self.variant.tree.entry(&self.path(keys)).map_or(self.key, |entry| entry.tree.span)
+    }
+
+    /// Where the name of the alternative that a key chooses stands, with the key if they are one word.
+    fn choice(&self, keys: &[&str]) -> Span {
+        let Some(entry) = self.variant.tree.entry(&self.path(keys)) else { return self.key };
+        let Some((_, chosen)) = entry.tree.table().and_then(|table| table.first()) else {
+            return entry.tree.span;
+        };
+        let is_dotted =
+            entry.key.source == chosen.key.source && entry.key.end + 1 == chosen.key.start;
+        if is_dotted { entry.key.to(chosen.key) } else { chosen.key }
+    }
+}
+
+/// The settings of a training stage that are checked alike in all kinds.
+struct Training<'a> {
+    epochs: u32,
+    optimizer: &'a Optimizer,
+    loss: &'a Loss,
+    keep: Keep,
+    early_stopping: Option<&'a EarlyStopping>,
+    /// The data with labels, and its key.
+    data: (&'static str, &'a Data),
+    can_have_teacher: bool,
+}
+
+impl<'a> Training<'a> {
+    fn of(stage: &'a Stage) -> Option<Self> {
+        macro_rules! of {
+            ($stage:expr, $key:literal, $data:ident, $teacher:literal) => {
+                Some(Self {
+                    epochs: $stage.epochs,
+                    optimizer: &$stage.optimizer,
+                    loss: &$stage.loss,
+                    keep: $stage.keep,
+                    early_stopping: $stage.early_stopping.as_ref(),
+                    data: ($key, &$stage.$data),
+                    can_have_teacher: $teacher,
+                })
+            };
+        }
+        match stage {
+            Stage::Pretrain(stage) => of!(stage, "data", data, false),
+            Stage::Finetune(stage) => of!(stage, "data", data, true),
+            Stage::Adapt(stage) => of!(stage, "source", source, false),
+            Stage::Prune(_) | Stage::Evaluate(_) => None,
+        }
+    }
+
+    fn check(&self, site: &Site<'_>, faults: &mut Vec<Fault>) {
+        let (key, data) = self.data;
+        if data.options().val_fraction == 0.0 {
+            let chooses = [
+                (self.keep == Keep::Best).then_some(("keep", "the best epoch is chosen")),
+                self.early_stopping.map(|_| ("early-stopping", "the end is chosen")),
+            ];
+            for (setting, what) in chooses.into_iter().flatten() {
+                faults.push(no_validation(site, setting, what, key, data));
+            }
+        }
+        if let Optimizer::Sgd(sgd) = self.optimizer
+            && sgd.nesterov
+            && sgd.momentum == 0.0
+        {
+            let span = site.key(&["optimizer", "sgd", "nesterov"]);
+            let fault =
+                site.fault(Code::Contradiction, span, "`nesterov` needs a `momentum` above 0");
+            let momentum = site.key(&["optimizer", "sgd", "momentum"]);
+            let fault = fault.label("nothing to look ahead with").note(
+                site.sources,
+                momentum,
+                "it is 0 here",
+            );
+            faults.push(fault.help("set `momentum = 0.9`, or leave `nesterov` out"));
+        }
+        if !self.can_have_teacher && matches!(self.loss, Loss::Distillation(_)) {
+            let span = site.choice(&["loss"]);
+            let fault = site.fault(Code::Teacher, span, "`loss.distillation` needs a teacher");
+            let fault = fault.label("this kind of stage has none");
+            faults.push(fault.help("distil in a `finetune` stage with `teacher = \"…\"`; or choose `cross-entropy` or `mse`"));
+        }
+    }
+}
+
+fn no_validation(site: &Site<'_>, setting: &str, what: &str, key: &str, data: &Data) -> Fault {
+    let span = site.key(&[setting]);
+    let message = format!("`{setting}` needs a validation split, and `{}` has none", data.name());
+    let fraction = site.key(&[key, data.name(), "val-fraction"]);
+    let fault = site.fault(Code::NoValidation, span, &message);
+    let fault = fault.label(format!("{what} on the validation split"));
+    let fault = fault.note(site.sources, fraction, "leaves no validation split");
+    fault.help(format!(
+        "set `{key}.{}.val-fraction` above 0 (0.1 is the default), or leave `{setting}` out",
+        data.name()
+    ))
+}
+
+fn makes_no_network(site: &Site<'_>, input: &Input<'_>) -> Option<Fault> {
+    let Some(Stage::Evaluate(evaluate)) = input.stage else { return None };
+    let Name { key, text, span, .. } = input.reference;
+    let message = format!("{key} = {text:?} names an `evaluate` stage");
+    let fault =
+        site.fault(Code::NoNetwork, *span, &message).label("it measures and makes no network");
+    Some(fault.help(format!("start from what it measures: {key} = {:?}", evaluate.from)))
+}
+
+fn built(site: &Site<'_>, pretrain: &Pretrain, faults: &mut Vec<Fault>) -> Option<Rc<Network>> {
+    let Pretrain { model, data, .. } = pretrain;
+    let shape = data.shape();
+    let error = match zoo::build(model, &shape, data.classes()) {
+        Ok(network) => return Some(Rc::new(network)),
+        Err(error) => error,
+    };
+    let span = site.choice(&["model"]);
+    let name = site.sources.quote(span).rsplit('.').next().unwrap_or_default().to_owned();
+    let message =
+        format!("`{name}` cannot take images of `{}`, which are {}", data.name(), Extents(&shape));
+    let label = format!(
+        "layer `{}` gets {}, and {}",
+        error.node,
+        error.inputs.first().map_or(String::new(), |shape| Extents(shape).to_string()),
+        error.reason
+    );
+    let fits =
+        |extent: &u32| zoo::build(model, &[shape[0], *extent, *extent], data.classes()).is_ok();
+    let fault = site.fault(Code::Shape, span, &message).label(label);
+    let resized = data.options().size.is_some();
+    let (place, note) = if resized {
+        (site.key(&["data", data.name(), "size"]), "resizes the images")
+    } else {
+        (site.choice(&["data"]), "gives the images")
+    };
+    let fault = fault.note(site.sources, place, note);
+    let smallest = (1..=64).find(fits);
+    faults.push(match smallest {
+        Some(smallest) => {
+            let size = smallest.max(28);
+            fault.help(format!(
+                "it needs at least {smallest}×{smallest}: resize the images with `data.{}.size = [{size}, {size}]`",
+                data.name(),
+            ))
+        }
+        None => fault.help("choose another model"),
+    });
+    None
+}
+
+/// The network with the head that the data needs.
+fn re_headed(finetune: &Finetune, network: Rc<Network>) -> Rc<Network> {
+    let classes = finetune.data.classes();
+    if network.classes().is_ok_and(|old| old == classes) {
+        return network;
+    }
+    Rc::new(Network::clone(&network).with_classes(classes))
+}
+
+fn teacher(
+    site: &Site<'_>,
+    finetune: &Finetune,
+    teacher: Option<&Input<'_>>,
+    student: Option<&Network>,
+    faults: &mut Vec<Fault>,
+) {
+    let distils = matches!(finetune.loss, Loss::Distillation(_));
+    match (&finetune.teacher, distils) {
+        (None, true) => {
+            let span = site.choice(&["loss"]);
+            let fault = site.fault(Code::Teacher, span, "`loss.distillation` needs a teacher");
+            let fault = fault.label("nobody teaches");
+            faults.push(fault.help("add `teacher = \"…\"` with the name of a trained stage"));
+        }
+        (Some(_), false) => {
+            let span = site.key(&["teacher"]);
+            let fault = site.fault(Code::Teacher, span, "a `teacher` needs `loss.distillation`");
+            let fault = fault.label("never asked");
+            faults.push(fault.help("add `loss.distillation = {}`, or leave `teacher` out"));
+        }
+        _ => {}
+    }
+    let Some((input, network)) = teacher.and_then(|input| Some((input, input.network.as_deref()?)))
+    else {
+        return;
+    };
+    let (classes, needed) = (network.classes().unwrap_or(0), finetune.data.classes());
+    let Name { text, span, .. } = input.reference;
+    if classes != needed {
+        let name = finetune.data.name();
+        let message =
+            format!("teacher {text:?} tells {classes} classes apart, and `{name}` has {needed}");
+        let fault = site.fault(Code::Classes, *span, &message);
+        let fault = fault.label(format!("{classes} classes"));
+        let fault = fault.note(site.sources, site.choice(&["data"]), format!("{needed} classes"));
+        faults.push(
+            fault.help(format!("finetune the teacher on `{name}` first and name that stage")),
+        );
+    }
+    if let Some(student) = student.filter(|student| student.input_shape() != network.input_shape())
+    {
+        let (theirs, ours) = (Extents(network.input_shape()), Extents(student.input_shape()));
+        let message = format!("teacher {text:?} takes images of {theirs}, and the student {ours}");
+        let fault = site.fault(Code::Shape, *span, &message).label(format!("takes {theirs}"));
+        faults
+            .push(fault.help(
+                "train both on one size, which `size = [HEIGHT, WIDTH]` of the dataset sets",
+            ));
+    }
+}
+
+/// A network can be adapted to another domain only.
+fn one_domain(site: &Site<'_>, adapt: &Adapt) -> Option<Fault> {
+    let domain = adapt.source.domain();
+    if domain != adapt.target.domain() {
+        return None;
+    }
+    let message = format!("source and target are one domain, `{domain}`");
+    let fault = site.fault(Code::Domain, site.choice(&["target"]), &message);
+    let fault = fault.label("the same images");
+    let fault = fault.note(site.sources, site.choice(&["source"]), "the source");
+    Some(fault.help("choose another dataset, or another `size` of this one"))
+}
+
+fn adapt_classes(site: &Site<'_>, adapt: &Adapt, from: Option<&Network>, faults: &mut Vec<Fault>) {
+    let (source, target) = (&adapt.source, &adapt.target);
+    if source.classes() != target.classes() {
+        let message = format!(
+            "`{}` has {} classes and `{}` has {}; adaptation needs the same classes in both",
+            source.name(),
+            source.classes(),
+            target.name(),
+            target.classes()
+        );
+        let fault = site.fault(Code::Classes, site.choice(&["target"]), &message);
+        let fault = fault.label(format!("{} classes", target.classes()));
+        let note = format!("{} classes", source.classes());
+        let fault = fault.note(site.sources, site.choice(&["source"]), note);
+        faults.push(fault.help(with_classes("a target", source.classes())));
+    }
+    let Some(classes) = from.and_then(|from| from.classes().ok()) else { return };
+    if classes != source.classes() {
+        let message = format!(
+            "the network tells {classes} classes apart, and `{}` has {}",
+            source.name(),
+            source.classes()
+        );
+        let fault = site.fault(Code::Classes, site.choice(&["source"]), &message);
+        let fault = fault.label(format!("{} classes", source.classes()));
+        let fault = fault.note(site.sources, site.value(&["from"]), format!("{classes} classes"));
+        faults.push(fault.help(format!(
+            "finetune it on `{}` first (`finetune` replaces the last layer), and adapt that stage",
+            source.name()
+        )));
+    }
+}
+
+fn evaluate_split(site: &Site<'_>, evaluate: &Evaluate) -> Option<Fault> {
+    let is_empty = evaluate.split == Split::Val && evaluate.data.options().val_fraction == 0.0;
+    is_empty.then(|| no_validation(site, "split", "the measure is taken", "data", &evaluate.data))
+}
+
+fn evaluate_classes(site: &Site<'_>, evaluate: &Evaluate, from: &Network) -> Option<Fault> {
+    let (classes, needed) = (from.classes().ok()?, evaluate.data.classes());
+    if classes == needed {
+        return None;
+    }
+    let name = evaluate.data.name();
+    let message = format!("the network tells {classes} classes apart, and `{name}` has {needed}");
+    let fault = site.fault(Code::Classes, site.choice(&["data"]), &message);
+    let fault = fault.label(format!("{needed} classes"));
+    let fault = fault.note(site.sources, site.value(&["from"]), format!("{classes} classes"));
+    Some(fault.help(format!("finetune it on `{name}` first, and evaluate that stage")))
+}
+
+fn with_classes(what: &str, classes: u32) -> String {
+    let has_classes = |name: &&str| {
+        let data = serde_json::from_value::<Data>(serde_json::json!({ *name: {} }));
+        data.is_ok_and(|data| data.classes() == classes)
+    };
+    let names = Data::NAMES.iter().copied().filter(has_classes);
+    format!("choose {what} with {classes} classes: {}", list(names))
+}
+
+/// Whether every pattern matches a layer, and whether something is left to train.
+fn layers(site: &Site<'_>, network: &Network, epochs: u32, faults: &mut Vec<Fault>) {
+    let mut patterns = site.variant.names.iter().filter(|name| name.of == Names::Layer).peekable();
+    if patterns.peek().is_none() {
+        return;
+    }
+    let layers = network.layer_names();
+    let (mut frozen, mut excluded) = (vec![false; layers.len()], vec![false; layers.len()]);
+    for Name { key, text, span, .. } in patterns {
+        let matched: Vec<bool> = layers.iter().map(|layer| matches(text, layer)).collect();
+        if !matched.contains(&true) {
+            let message = format!("`{key}`: {text:?} matches no layer of the network");
+            let label = nearest(text, layers.iter().copied())
+                .map_or("no such layer".to_owned(), |near| format!("did you mean \"{near}\"?"));
+            let fault = site.fault(Code::NoLayer, *span, &message).label(label);
+            faults.push(fault.help(format!(
+                "layers of `{}` are {}; `*` stands for any characters",
+                network.arch,
+                list(layers.iter().copied())
+            )));
+        }
+        let covered = match key.as_str() {
+            "freeze" => &mut frozen,
+            "exclude" => &mut excluded,
+            _ => continue,
+        };
+        covered.iter_mut().zip(matched).for_each(|(covered, matched)| *covered |= matched);
+    }
+    if epochs > 0 && !frozen.contains(&false) {
+        let fault = site.fault(
+            Code::Contradiction,
+            site.key(&["freeze"]),
+            "`freeze` leaves nothing to train",
+        );
+        let fault = fault.label("matches every layer");
+        let names = list(layers.iter().copied());
+        faults.push(fault.help(format!("layers of `{}` are {names}", network.arch)));
+    }
+    let prunable = network
+        .nodes
+        .iter()
+        .filter(|node| node.op.params().iter().any(|param| param.role == ParamRole::Weight));
+    let prunable: Vec<&str> = prunable.map(|node| node.name.as_str()).collect();
+    let stays = |name: &&str| {
+        layers.iter().zip(&excluded).any(|(layer, excluded)| layer == name && *excluded)
+    };
+    if excluded.contains(&true) && prunable.iter().all(stays) {
+        let span = site.key(&["exclude"]);
+        let fault = site.fault(Code::Contradiction, span, "`exclude` leaves nothing to prune");
+        let fault = fault.label("matches every layer with weights");
+        faults.push(fault.help(format!("those of `{}` are {}", network.arch, list(prunable))));
+    }
+}

@@ -1,0 +1,157 @@
+//! The adapt stage: unsupervised domain adaptation.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Data;
+use super::train::training_stage;
+
+training_stage! {
+    /// Adapts a network from a labelled source domain to an unlabelled target domain.
+    ///
+    /// The target's labels are never read except to measure the result on its test split.
+    Adapt {
+        /// The stage whose network is adapted.
+        #[schemars(extend("x-names" = "stage"))]
+        pub from: String,
+        /// The labelled domain.
+        pub source: Data,
+        /// The domain whose training images are used without labels.
+        pub target: Data,
+        /// The adaptation method.
+        pub method: Method,
+        /// Layers that each domain has its own copy of, by name pattern; all others are shared.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[schemars(extend("x-names" = "layer"))]
+        pub specific: Vec<String>,
+        /// Sends both domains through the network as one batch, so that batch-norm mixes their statistics.
+        #[serde(default)]
+        pub joint_batches: bool,
+    }
+}
+
+/// The adaptation method.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Trains on the source alone, for the same number of steps: the control.
+    SourceOnly(SourceOnly),
+    /// Domain-adversarial training by gradient reversal (Ganin et al. 2016).
+    Dann(Dann),
+    /// Matches the covariances of the logits (Deep CORAL, Sun & Saenko 2016).
+    Coral(Coral),
+    /// Matches features and softmax by the multi-kernel maximum mean discrepancy (DAN, Long et al. 2015).
+    Mmd(Mmd),
+}
+
+impl Method {
+    /// The name as in the file.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::SourceOnly(_) => "source-only",
+            Self::Dann(_) => "dann",
+            Self::Coral(_) => "coral",
+            Self::Mmd(_) => "mmd",
+        }
+    }
+}
+
+/// The `source-only` method has no settings.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct SourceOnly {}
+
+/// Settings of `dann`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Dann {
+    /// Largest factor λ on the reversed gradient.
+    #[schemars(range(min = 0.0))]
+    pub lambda: f64,
+    /// λ rises as `2 / (1 + e^(−gamma·p)) − 1` over the stage; 0 makes λ constant.
+    #[schemars(range(min = 0.0))]
+    pub gamma: f64,
+    /// Units of the domain classifier's hidden layer.
+    #[schemars(range(min = 1))]
+    pub hidden: u32,
+}
+
+impl Default for Dann {
+    fn default() -> Self {
+        Self { lambda: 1.0, gamma: 10.0, hidden: 100 }
+    }
+}
+
+/// Settings of `coral`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Coral {
+    /// Weight of `‖C_s − C_t‖² / (4 d²)` at the end of the stage.
+    #[schemars(range(min = 0.0))]
+    pub weight: f64,
+    /// The weight rises as `2 / (1 + e^(−gamma·p)) − 1` over the stage; 0 makes it constant.
+    #[schemars(range(min = 0.0))]
+    pub gamma: f64,
+}
+
+impl Default for Coral {
+    fn default() -> Self {
+        Self { weight: 1.0, gamma: 10.0 }
+    }
+}
+
+/// Settings of `mmd`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Mmd {
+    /// Weight of the discrepancy at the end of the stage.
+    #[schemars(range(min = 0.0))]
+    pub weight: f64,
+    /// The weight rises as `2 / (1 + e^(−gamma·p)) − 1` over the stage; 0 makes it constant.
+    #[schemars(range(min = 0.0))]
+    pub gamma: f64,
+    /// How the discrepancy is estimated from a batch.
+    pub estimator: Estimator,
+    /// What σ² is, before the multipliers.
+    pub bandwidth: Bandwidth,
+    /// Factors on σ², one Gaussian kernel `exp(−d²/(2σ²))` each; the kernels are averaged.
+    #[schemars(
+        length(min = 1),
+        extend("items" = { "type": "number", "exclusiveMinimum": 0.0 })
+    )]
+    pub multipliers: Vec<f64>,
+}
+
+impl Default for Mmd {
+    fn default() -> Self {
+        Self {
+            weight: 1.0,
+            gamma: 10.0,
+            estimator: Estimator::Unbiased,
+            bandwidth: Bandwidth::MeanDistance,
+            multipliers: vec![0.125, 0.25, 0.5, 1.0, 2.0],
+        }
+    }
+}
+
+/// How the maximum mean discrepancy is estimated (Gretton et al. 2012).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Estimator {
+    /// V-statistic: never negative.
+    Biased,
+    /// U-statistic: may be negative.
+    Unbiased,
+    /// Means over pairs, linear in the batch.
+    Linear,
+}
+
+/// What σ² of the kernels is, taken from the batch without gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bandwidth {
+    /// Mean of all squared distances, the zeros of the diagonal included.
+    MeanDistance,
+    /// Median of the squared distances between different rows.
+    MedianDistance,
+}

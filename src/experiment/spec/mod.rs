@@ -1,0 +1,68 @@
+//! Every type that an experiment file can contain.
+//!
+//! These types are the language: the JSON Schema is generated from them, the checker walks a file
+//! by that schema, and the engine matches on them. A field's doc comment is its description in
+//! editors. The rules of the house: externally tagged enums whose variants are tables (a variant
+//! without parameters is the empty table), `kebab-case`, no unknown keys, no `flatten`, no
+//! `untagged`; every default is stated here and nowhere else. A text that names a stage, and a list or
+//! table that names layers by pattern, says so with `extend("x-names" = …)`: the checker then knows it.
+
+mod adapt;
+mod data;
+mod model;
+mod prune;
+mod stage;
+mod train;
+
+pub use adapt::{Adapt, Bandwidth, Coral, Dann, Estimator, Method, Mmd, SourceOnly};
+pub use data::{Augment, Data, Dataset, HorizontalFlip, Normalize, RandomCrop, Split};
+pub use model::{Cnn, Lenet5, Mlp, Model};
+pub use prune::{
+    Criterion, Hessian, Magnitude, MaxEntropy, MinMse, Prune, Random, Scope, SparseOpt,
+};
+pub use stage::{Evaluate, Finetune, Pretrain, Stage, StageKind};
+pub use train::{
+    Adam, CrossEntropy, Distillation, EarlyStopping, Keep, L2Sp, Loss, Mse, OneCycle, Optimizer,
+    Precision, RmsProp, Schedule, Sgd, Step, Training, Warmup,
+};
+
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A whole experiment file, after `--set` and before the sweep is applied.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Experiment {
+    /// Name of the experiment, as `graftwork table` and `graftwork status` show it.
+    #[schemars(
+        regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"),
+        extend("patternErrorMessage" = "letters, digits, `.`, `_` and `-`, the first a letter or digit")
+    )]
+    pub name: String,
+    /// What the experiment is for, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Every combination of the sweep is run once with each of these seeds.
+    #[serde(default = "default_seeds")]
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
+    pub seeds: Vec<u64>,
+    /// Axes of an ablation: `"stage.key" = [value, …]`. Axes multiply. A key must be stated by its stage.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    #[schemars(extend("additionalProperties" = { "type": "array", "minItems": 1, "uniqueItems": true }))]
+    pub sweep: IndexMap<String, Vec<Value>>,
+    /// The stages by name; each names the stages whose checkpoints it starts from.
+    #[schemars(extend(
+        "minProperties" = 1,
+        "propertyNames" = {
+            "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*$",
+            "patternErrorMessage": "letters, digits, `_` and `-`, the first a letter or digit"
+        }
+    ))]
+    pub stage: IndexMap<String, Stage>,
+}
+
+fn default_seeds() -> Vec<u64> {
+    vec![0]
+}

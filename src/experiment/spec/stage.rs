@@ -1,0 +1,172 @@
+//! The stage kinds, except the two that have a file of their own (`prune`, `adapt`).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::train::training_stage;
+use super::{Adapt, Data, Model, Prune, Split};
+
+/// One stage of the graph: `[stage.NAME.KIND]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Trains a new network from its initial weights.
+    Pretrain(Pretrain),
+    /// Removes weights from a trained network; the removed weights stay exactly zero in every later stage.
+    Prune(Prune),
+    /// Trains a network further on labelled data, the same or other than before.
+    Finetune(Finetune),
+    /// Adapts a network from a labelled source domain to an unlabelled target domain.
+    Adapt(Adapt),
+    /// Measures a network on one split of a dataset.
+    Evaluate(Evaluate),
+}
+
+/// The name of a stage kind, without its settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StageKind {
+    /// See [`Pretrain`].
+    Pretrain,
+    /// See [`Prune`].
+    Prune,
+    /// See [`Finetune`].
+    Finetune,
+    /// See [`Adapt`].
+    Adapt,
+    /// See [`Evaluate`].
+    Evaluate,
+}
+
+impl StageKind {
+    /// The kind as an experiment file writes it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pretrain => "pretrain",
+            Self::Prune => "prune",
+            Self::Finetune => "finetune",
+            Self::Adapt => "adapt",
+            Self::Evaluate => "evaluate",
+        }
+    }
+
+    /// Raised when the same settings would give another result than before; it enters every key.
+    pub fn revision(self) -> u32 {
+        match self {
+            Self::Pretrain | Self::Prune | Self::Finetune | Self::Adapt | Self::Evaluate => 1,
+        }
+    }
+}
+
+impl Stage {
+    /// The kind of this stage.
+    pub fn kind(&self) -> StageKind {
+        match self {
+            Self::Pretrain(_) => StageKind::Pretrain,
+            Self::Prune(_) => StageKind::Prune,
+            Self::Finetune(_) => StageKind::Finetune,
+            Self::Adapt(_) => StageKind::Adapt,
+            Self::Evaluate(_) => StageKind::Evaluate,
+        }
+    }
+
+    /// The stages that this one reads, by role. The role is the key that names the stage in the file.
+    pub fn inputs(&self) -> Vec<(&'static str, &str)> {
+        match self {
+            Self::Pretrain(_) => Vec::new(),
+            Self::Prune(stage) => vec![("from", &stage.from)],
+            Self::Finetune(stage) => {
+                let teacher = stage.teacher.as_deref().map(|teacher| ("teacher", teacher));
+                std::iter::once(("from", stage.from.as_str())).chain(teacher).collect()
+            }
+            Self::Adapt(stage) => vec![("from", &stage.from)],
+            Self::Evaluate(stage) => vec![("from", &stage.from)],
+        }
+    }
+
+    /// The datasets that this stage reads, each with the key that names it in the file.
+    pub fn data(&self) -> Vec<(&'static str, &Data)> {
+        match self {
+            Self::Pretrain(stage) => vec![("data", &stage.data)],
+            Self::Prune(stage) => stage.data.iter().map(|data| ("data", data)).collect(),
+            Self::Finetune(stage) => vec![("data", &stage.data)],
+            Self::Adapt(stage) => vec![("source", &stage.source), ("target", &stage.target)],
+            Self::Evaluate(stage) => vec![("data", &stage.data)],
+        }
+    }
+
+    /// The seed that the file pins for this stage, so that it is shared by all seeds of the experiment.
+    pub fn pinned_seed(&self) -> Option<u64> {
+        match self {
+            Self::Pretrain(stage) => stage.seed,
+            Self::Prune(stage) => stage.seed,
+            Self::Finetune(stage) => stage.seed,
+            Self::Adapt(stage) => stage.seed,
+            Self::Evaluate(_) => None,
+        }
+    }
+
+    /// Whether a random draw takes part in this stage's result.
+    ///
+    /// A stage that draws nothing has no seed in its recipe, so all seeds that share its inputs share it.
+    pub fn is_random(&self) -> bool {
+        match self {
+            Self::Pretrain(_) | Self::Finetune(_) | Self::Adapt(_) => true,
+            Self::Prune(stage) => stage.criterion.is_random(),
+            Self::Evaluate(_) => false,
+        }
+    }
+}
+
+training_stage! {
+    /// Trains a new network from its initial weights.
+    Pretrain {
+        /// The network.
+        pub model: Model,
+        /// The training data.
+        pub data: Data,
+    }
+}
+
+training_stage! {
+    /// Trains a network further on labelled data.
+    ///
+    /// Where the number of classes differs from the network's, its last layer is replaced by a new one.
+    Finetune {
+        /// The stage whose network is trained further.
+        #[schemars(extend("x-names" = "stage"))]
+        pub from: String,
+        /// The stage whose network teaches this one; goes with `loss.distillation`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(extend("x-names" = "stage"))]
+        pub teacher: Option<String>,
+        /// The training data.
+        pub data: Data,
+        /// Replaces the last layer by a new one even where the number of classes stays.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pub new_head: bool,
+        /// Penalty on the distance to the starting weights (Li et al. 2018, arXiv 1802.01483).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub l2_sp: Option<super::L2Sp>,
+    }
+}
+
+/// Measures a network on one split of a dataset.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Evaluate {
+    /// The stage whose network is measured.
+    #[schemars(extend("x-names" = "stage"))]
+    pub from: String,
+    /// The data.
+    pub data: Data,
+    /// Which split is measured.
+    #[serde(default = "Evaluate::default_split")]
+    pub split: Split,
+}
+
+impl Evaluate {
+    fn default_split() -> Split {
+        Split::Test
+    }
+}
