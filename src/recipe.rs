@@ -1,0 +1,398 @@
+//! What decides a stage's result, and the key that it is found under.
+//!
+//! | enters the key | never enters |
+//! |---|---|
+//! | kind and its revision | names of stages, experiments, files, folders |
+//! | settings that differ from their default | order, comments, spelling of numbers |
+//! | seed, where a random draw takes part | device, threads, LibTorch's version, host, time |
+//! | keys of the inputs, by role | how many seeds or variants the experiment has |
+//! | content digests of the datasets | where the datasets lie |
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::experiment::spec::{Stage, StageKind};
+
+/// Everything that decides a stage's result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Recipe {
+    /// What the stage does.
+    pub kind: StageKind,
+    /// The kind's revision: the same settings gave another result before it was raised.
+    pub revision: u32,
+    /// The stage's settings without its inputs and seed; values equal to their default are left out.
+    pub spec: Value,
+    /// Seed of all random draws; absent where none takes part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Keys of the stages that it reads, by role.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, StageKey>,
+    /// Content digests of the datasets that it reads, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub data: BTreeMap<String, String>,
+}
+
+impl Recipe {
+    /// The recipe of a stage of a trial with this seed.
+    ///
+    /// A stage that pins its seed takes that one; a stage that draws nothing has none, whatever the
+    /// trial's is, so that all seeds that share its inputs share it.
+    pub fn new(
+        stage: &Stage,
+        seed: u64,
+        inputs: BTreeMap<String, StageKey>,
+        data: BTreeMap<String, String>,
+    ) -> Self {
+        Self::with_spec(stage, canonical(stage), seed, inputs, data)
+    }
+
+    /// The same, where the settings of the stage have been brought to their one form before.
+    pub(crate) fn with_spec(
+        stage: &Stage,
+        spec: Value,
+        seed: u64,
+        inputs: BTreeMap<String, StageKey>,
+        data: BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            kind: stage.kind(),
+            revision: stage.kind().revision(),
+            spec,
+            seed: stage.is_random().then(|| stage.pinned_seed().unwrap_or(seed)),
+            inputs,
+            data,
+        }
+    }
+
+    /// The BLAKE3 hash of the recipe's canonical JSON.
+    pub fn key(&self) -> StageKey {
+        // Maps of `serde_json` are sorted by key, so that equal recipes are equal texts.
+        let text = serde_json::to_vec(self).expect("a recipe is plain JSON");
+        StageKey(*blake3::hash(&text).as_bytes())
+    }
+}
+
+/// The settings of a stage in their one form: without inputs and seed, without what equals a default.
+fn canonical(stage: &Stage) -> Value {
+    let Ok(Value::Object(mut tagged)) = serde_json::to_value(stage) else {
+        unreachable!("a stage is a table with its kind as the only key");
+    };
+    let kind = stage.kind().as_str();
+    let Some(Value::Object(mut settings)) = tagged.remove(kind) else {
+        unreachable!("a stage is a table with its kind as the only key");
+    };
+    settings.remove("seed");
+    for (role, _) in stage.inputs() {
+        settings.remove(role);
+    }
+    let shape = SHAPES.field(SHAPES.root, kind).map(|field| field.shape);
+    SHAPES.reduce(shape.unwrap_or(Shapes::LEAF), Value::Object(settings))
+}
+
+/// The defaults of the language, read once from the JSON Schema of [`Stage`].
+static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
+    let schema = schemars::SchemaGenerator::default().into_root_schema_for::<Stage>();
+    Shapes::new(schema.as_value())
+});
+
+/// What a JSON Schema says of defaults and nothing else, as a small graph.
+struct Shapes {
+    nodes: Vec<Shape>,
+    root: usize,
+}
+
+enum Shape {
+    /// A value without parts that have defaults.
+    Leaf,
+    /// A list; all items have one shape.
+    List(usize),
+    /// A table, or an enum, which is a table with one key of several.
+    Table(BTreeMap<String, Field>),
+}
+
+struct Field {
+    shape: usize,
+    default: Option<Value>,
+}
+
+impl Shapes {
+    const LEAF: usize = 0;
+
+    fn new(schema: &Value) -> Self {
+        let mut shapes = Self { nodes: vec![Shape::Leaf], root: Self::LEAF };
+        shapes.root = shapes.add(schema, schema, &mut BTreeMap::new());
+        shapes
+    }
+
+    fn add<'a>(
+        &mut self,
+        root: &'a Value,
+        schema: &'a Value,
+        known: &mut BTreeMap<&'a str, usize>,
+    ) -> usize {
+        if let Some(pointer) = schema["$ref"].as_str() {
+            if let Some(&node) = known.get(pointer) {
+                return node;
+            }
+            // The place is taken before the walk goes on, so that a type may contain itself.
+            let node = self.nodes.len();
+            self.nodes.push(Shape::Leaf);
+            known.insert(pointer, node);
+            let target = root.pointer(pointer.trim_start_matches('#')).unwrap_or(&Value::Null);
+            let inner = self.add(root, target, known);
+            self.nodes[node] = std::mem::replace(&mut self.nodes[inner], Shape::Leaf);
+            return node;
+        }
+        let shape = if let Some(items) = schema.get("items") {
+            Shape::List(self.add(root, items, known))
+        } else {
+            let alternatives = ["oneOf", "anyOf"].iter().filter_map(|key| schema[key].as_array());
+            let alternatives: Vec<&Value> = alternatives.flatten().collect();
+            // `Option` of a type: the type or null, and null has no parts.
+            let types = alternatives.iter().filter(|schema| schema["type"] != "null");
+            if let [only] = types.collect::<Vec<_>>()[..] {
+                return self.add(root, only, known);
+            }
+            let mut fields = BTreeMap::new();
+            for table in alternatives.into_iter().chain([schema]) {
+                for (name, property) in table["properties"].as_object().into_iter().flatten() {
+                    let shape = self.add(root, property, known);
+                    let default = property.get("default").cloned();
+                    fields.insert(name.clone(), Field { shape, default });
+                }
+            }
+            if fields.is_empty() { Shape::Leaf } else { Shape::Table(fields) }
+        };
+        self.nodes.push(shape);
+        self.nodes.len() - 1
+    }
+
+    fn field(&self, node: usize, name: &str) -> Option<&Field> {
+        match &self.nodes[node] {
+            Shape::Table(fields) => fields.get(name),
+            Shape::Leaf | Shape::List(_) => None,
+        }
+    }
+
+    /// Leaves out every key whose value equals its default, from the leaves up.
+    fn reduce(&self, node: usize, value: Value) -> Value {
+        match (value, &self.nodes[node]) {
+            (Value::Object(table), Shape::Table(fields)) => {
+                let mut kept = Map::new();
+                for (name, value) in table {
+                    let Some(field) = fields.get(&name) else {
+                        kept.insert(name, value);
+                        continue;
+                    };
+                    if field.default.as_ref() == Some(&value) {
+                        continue;
+                    }
+                    kept.insert(name, self.reduce(field.shape, value));
+                }
+                Value::Object(kept)
+            }
+            (Value::Array(items), Shape::List(item)) => {
+                items.into_iter().map(|value| self.reduce(*item, value)).collect()
+            }
+            // Minus zero is zero in every setting, and is written otherwise.
+            (Value::Number(number), _) if number.is_f64() && number.as_f64() == Some(0.0) => {
+                json!(0.0)
+            }
+            (value, _) => value,
+        }
+    }
+}
+
+/// The name of a stage's result in the store: 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StageKey([u8; 32]);
+
+impl StageKey {
+    /// The first ten digits, for people.
+    pub fn short(&self) -> String {
+        self.to_string()[..10].to_owned()
+    }
+}
+
+impl fmt::Display for StageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
+        let mut text = [0; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        f.pad(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for StageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StageKey({})", self.short())
+    }
+}
+
+/// A text that is no key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no stage key; a key is 64 hexadecimal digits")]
+pub struct NotAKey(String);
+
+impl FromStr for StageKey {
+    type Err = NotAKey;
+
+    fn from_str(text: &str) -> Result<Self, NotAKey> {
+        let error = || NotAKey(text.to_owned());
+        if text.len() != 64 || !text.is_ascii() {
+            return Err(error());
+        }
+        let mut bytes = [0; 32];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&text[2 * index..2 * index + 2], 16).map_err(|_| error())?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl Serialize for StageKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for StageKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    fn stage(text: &str) -> Stage {
+        toml::from_str(text).unwrap()
+    }
+
+    fn recipe(text: &str) -> Recipe {
+        Recipe::new(&stage(text), 7, BTreeMap::new(), BTreeMap::new())
+    }
+
+    #[track_caller]
+    fn check(text: &str, spec: &Value) {
+        assert_eq!(recipe(text).spec, *spec);
+    }
+
+    #[test]
+    fn stated_defaults_are_left_out() {
+        check(
+            "[pretrain]\nepochs = 3\nmodel.lenet5 = { batch-norm = false }\n\
+             data.mnist = { batch-size = 128, augment = [] }\n\
+             optimizer.sgd = { learning-rate = 1e-2 }\nl1 = -0.0\nkeep = 'last'",
+            &json!({ "epochs": 3, "model": { "lenet5": {} }, "data": { "mnist": {} } }),
+        );
+    }
+
+    #[test]
+    fn what_differs_from_a_default_stays_and_nothing_beside_it() {
+        check(
+            "[pretrain]\nepochs = 3\nmodel.mlp.hidden = [300]\n\
+             data.mnist = { augment = [{ horizontal-flip = { probability = 0.5 } }, { random-crop.padding = 2 }] }\n\
+             optimizer.adam = {}\nschedule.cosine = {}\nloss.cross-entropy.label-smoothing = 0.1\nseed = 3",
+            &json!({
+                "epochs": 3,
+                "model": { "mlp": { "hidden": [300] } },
+                "data": { "mnist": { "augment": [{ "horizontal-flip": {} }, { "random-crop": { "padding": 2 } }] } },
+                "optimizer": { "adam": {} },
+                "schedule": { "cosine": {} },
+                "loss": { "cross-entropy": { "label-smoothing": 0.1 } },
+            }),
+        );
+    }
+
+    #[test]
+    fn an_optional_table_at_its_defaults_is_not_the_same_as_none() {
+        check(
+            "[finetune]\nfrom = 'a'\nteacher = 'b'\nepochs = 1\ndata.mnist = {}\nl2-sp = {}\n\
+             early-stopping.patience = 2",
+            &json!({ "epochs": 1, "data": { "mnist": {} }, "l2-sp": {}, "early-stopping": { "patience": 2 } }),
+        );
+    }
+
+    #[test]
+    fn the_order_of_learning_rate_factors_has_no_meaning() {
+        let mut stage = stage("[finetune]\nfrom = 'a'\nepochs = 1\ndata.mnist = {}");
+        let mut key = |order: [&str; 2]| {
+            let Stage::Finetune(finetune) = &mut stage else { panic!() };
+            finetune.learning_rate_factors =
+                order.map(|name| (name.to_owned(), name.len() as f64)).into();
+            Recipe::new(&stage, 0, BTreeMap::new(), BTreeMap::new()).key()
+        };
+        assert_eq!(key(["conv1", "*"]), key(["*", "conv1"]));
+    }
+
+    /// A table with free keys has no order in a key; another one must not need it either.
+    #[test]
+    fn learning_rate_factors_is_the_only_table_with_free_keys() {
+        fn free(value: &Value, name: &str, found: &mut Vec<String>) {
+            if value["additionalProperties"].is_object() {
+                found.push(name.to_owned());
+            }
+            for (key, value) in value.as_object().into_iter().flatten() {
+                free(value, key, found);
+            }
+        }
+        let mut found = Vec::new();
+        free(schemars::schema_for!(Stage).as_value(), "", &mut found);
+        found.dedup();
+        assert_eq!(found, ["learning-rate-factors"]);
+    }
+
+    #[test]
+    fn a_stage_that_draws_nothing_has_no_seed() {
+        let magnitude = "[prune]\nfrom = 'a'\ncriterion.magnitude = {}\nsparsity = 0.5";
+        assert_eq!(recipe(magnitude).seed, None);
+        let random = "[prune]\nfrom = 'a'\ncriterion.random = {}\nsparsity = 0.5";
+        assert_eq!(recipe(random).seed, Some(7));
+        assert_eq!(recipe(&format!("{random}\nseed = 1")).seed, Some(1));
+    }
+
+    /// These keys are in people's stores: a change makes every checkpoint of theirs unfindable.
+    #[test]
+    fn three_keys_are_pinned() {
+        let data = BTreeMap::from([("mnist".to_owned(), "d1".to_owned())]);
+        let dense = stage(
+            "[pretrain]\nmodel.lenet5 = {}\ndata.mnist.batch-size = 64\nepochs = 10\n\
+             optimizer.sgd = { learning-rate = 0.05, weight-decay = 5e-4 }\nschedule.cosine.warmup-epochs = 1",
+        );
+        let dense = Recipe::new(&dense, 0, BTreeMap::new(), data.clone());
+        let thin = stage(
+            "[prune]\nfrom = 'dense'\ncriterion.min-mse.hessian = 'diag'\nsparsity = 0.9\ndata.mnist = {}",
+        );
+        let from = |recipe: &Recipe| BTreeMap::from([("from".to_owned(), recipe.key())]);
+        let thin = Recipe::new(&thin, 0, from(&dense), data.clone());
+        let tuned = stage(
+            "[finetune]\nfrom = 'thin'\ndata.mnist = {}\nepochs = 3\nfreeze = ['conv1']\nlearning-rate-factors.fc1 = 0.1",
+        );
+        let tuned = Recipe::new(&tuned, 0, from(&thin), data);
+        let shown = [&dense, &thin, &tuned].map(|recipe| {
+            format!("{}\n{}\n", serde_json::to_string(recipe).unwrap(), recipe.key())
+        });
+        expect![[r#"
+            {"kind":"pretrain","revision":1,"spec":{"data":{"mnist":{"batch-size":64}},"epochs":10,"model":{"lenet5":{}},"optimizer":{"sgd":{"learning-rate":0.05,"weight-decay":0.0005}},"schedule":{"cosine":{"warmup-epochs":1.0}}},"seed":0,"data":{"mnist":"d1"}}
+            5ab0979fd3da82c123a368eede7075a982a9fe21df833c2633a4f60ebdb524f4
+            {"kind":"prune","revision":1,"spec":{"criterion":{"min-mse":{"hessian":"diag"}},"data":{"mnist":{}},"sparsity":0.9},"seed":0,"inputs":{"from":"5ab0979fd3da82c123a368eede7075a982a9fe21df833c2633a4f60ebdb524f4"},"data":{"mnist":"d1"}}
+            c48455111fe2f28f562e2159d59b25b5037af6545ab68e64982802c628633ffa
+            {"kind":"finetune","revision":1,"spec":{"data":{"mnist":{}},"epochs":3,"freeze":["conv1"],"learning-rate-factors":{"fc1":0.1}},"seed":0,"inputs":{"from":"c48455111fe2f28f562e2159d59b25b5037af6545ab68e64982802c628633ffa"},"data":{"mnist":"d1"}}
+            64aac5d6f0ed017010804e58b075cb80b3aa2eda3eb9047381a7f4d9c3ccea74
+        "#]].assert_eq(&shown.concat());
+    }
+}
