@@ -1,0 +1,280 @@
+//! Trials to one graph in which equal recipes are one node; why a node must run.
+//!
+//! The plan is complete before anything runs: its size, what is shared, and every key. It looks at no
+//! file; digests of datasets, and what lies in the store, are passed in.
+
+mod draw;
+mod why;
+
+pub use draw::{Group, draw};
+pub use why::{Change, History, Made, Previous, Reason};
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use indexmap::IndexMap;
+use petgraph::Direction;
+use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::EdgeRef;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::experiment::Trial;
+use crate::experiment::spec::Stage;
+use crate::recipe::{Recipe, StageKey};
+
+/// All stages of all trials, each distinct one once.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The distinct stages; an edge leads from a stage to its reader and carries the role.
+    ///
+    /// A stage has a larger index than its inputs, so the order of indices is an order to run in.
+    pub graph: DiGraph<Node, String>,
+    /// The trials in the order of the experiment.
+    pub trials: Vec<PlannedTrial>,
+    /// Datasets that a stage reads and that were not found; the keys of their readers mean nothing.
+    pub missing_data: BTreeSet<String>,
+}
+
+/// A distinct stage.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// What decides its result.
+    pub recipe: Recipe,
+    /// The key of the recipe.
+    pub key: StageKey,
+    /// The stage as the first trial that needs it states it.
+    pub stage: Stage,
+    /// Seed of its random draws; 0 where none takes part.
+    pub seed: u64,
+    /// Its names in the experiment; several where stages with different names ask for the same.
+    pub names: BTreeSet<String>,
+    /// The trials that need it, as indices into [`Plan::trials`], ascending.
+    pub trials: Vec<usize>,
+}
+
+impl Node {
+    /// The name to show: the first one.
+    pub fn name(&self) -> &str {
+        self.names.first().map_or("", String::as_str)
+    }
+
+    /// The names of the datasets that it reads.
+    pub fn data(&self) -> impl Iterator<Item = &str> {
+        self.recipe.data.keys().map(String::as_str)
+    }
+}
+
+/// A trial and where its stages are in the graph.
+#[derive(Debug, Clone)]
+pub struct PlannedTrial {
+    /// The values of the sweep's axes, as in the file.
+    pub settings: IndexMap<String, Value>,
+    /// Seed of the trial.
+    pub seed: u64,
+    /// Its stages by name, in the order of the file.
+    pub stages: IndexMap<String, NodeIndex>,
+}
+
+/// How large a plan is and what sharing saves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Counts {
+    /// Trials: points of the sweep times seeds.
+    pub trials: usize,
+    /// Stages if every trial ran all of its own.
+    pub naive: usize,
+    /// Distinct stages.
+    pub distinct: usize,
+}
+
+/// Plans checked trials; `digest` gives the content digest of a dataset, if it is there.
+pub fn plan(trials: &[Trial], digest: &dyn Fn(&str) -> Option<String>) -> Plan {
+    let mut planner =
+        Planner { digest, digests: HashMap::new(), nodes: HashMap::new(), last: HashMap::new() };
+    let mut plan =
+        Plan { graph: DiGraph::new(), trials: Vec::new(), missing_data: BTreeSet::new() };
+    for trial in trials {
+        planner.add(trial, &mut plan);
+    }
+    plan
+}
+
+impl Plan {
+    /// The distinct stages, each after its inputs.
+    pub fn order(&self) -> impl DoubleEndedIterator<Item = NodeIndex> + use<> {
+        self.graph.node_indices()
+    }
+
+    /// The stages that a stage reads, by role.
+    pub fn inputs(&self, node: NodeIndex) -> BTreeMap<&str, NodeIndex> {
+        let edges = self.graph.edges_directed(node, Direction::Incoming);
+        edges.map(|edge| (edge.weight().as_str(), edge.source())).collect()
+    }
+
+    /// How large the plan is.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            trials: self.trials.len(),
+            naive: self.trials.iter().map(|trial| trial.stages.len()).sum(),
+            distinct: self.graph.node_count(),
+        }
+    }
+
+    /// The stage names in the order of the file, those of the first trial first.
+    pub fn stage_names(&self) -> Vec<&str> {
+        let names: indexmap::IndexSet<&str> =
+            self.trials.iter().flat_map(|trial| trial.stages.keys().map(String::as_str)).collect();
+        names.into_iter().collect()
+    }
+
+    /// What tells a node from the others of its name, in a few words: the settings and the seed that all
+    /// trials which need it share and not all trials have.
+    pub fn title(&self, node: NodeIndex, label: &dyn Fn(&Value) -> String) -> String {
+        let mut title = self.graph[node].name().to_owned();
+        let settings = self.settings(node);
+        let words = settings.iter().map(|(axis, value)| {
+            format!("{}={}", axis.rsplit('.').next().unwrap_or(axis), label(value))
+        });
+        let seed = self.seed(node).map(|seed| format!("seed={seed}"));
+        for word in words.chain(seed) {
+            title.push(' ');
+            title.push_str(&word);
+        }
+        title
+    }
+
+    /// The seed of all trials that need a node, where the experiment has several.
+    fn seed(&self, node: NodeIndex) -> Option<u64> {
+        let seed = |trial: &usize| self.trials[*trial].seed;
+        let own = self.graph[node].trials.first().map(seed)?;
+        let shared = self.graph[node].trials.iter().all(|trial| seed(trial) == own);
+        let several = self.trials.iter().any(|trial| trial.seed != own);
+        (shared && several).then_some(own)
+    }
+
+    /// The settings that all trials which need a node share, where the experiment has several values.
+    pub fn settings(&self, node: NodeIndex) -> IndexMap<&str, &Value> {
+        let mut trials = self.graph[node].trials.iter().map(|&trial| &self.trials[trial]);
+        let Some(first) = trials.next() else { return IndexMap::new() };
+        let mut shared: IndexMap<&str, &Value> =
+            first.settings.iter().map(|(axis, value)| (axis.as_str(), value)).collect();
+        if self.graph[node].trials.len() == self.trials.len() {
+            shared.clear();
+        }
+        for trial in trials {
+            shared.retain(|axis, value| trial.settings.get(*axis) == Some(*value));
+            if shared.is_empty() {
+                break;
+            }
+        }
+        shared
+    }
+}
+
+struct Planner<'a> {
+    digest: &'a dyn Fn(&str) -> Option<String>,
+    digests: HashMap<String, Option<String>>,
+    nodes: HashMap<StageKey, NodeIndex>,
+    /// What each name was in the trial before. Seeds and inner axes change few stages from one trial to
+    /// the next, and a comparison is much cheaper than a key.
+    last: HashMap<String, Last>,
+}
+
+struct Last {
+    stage: Stage,
+    seed: u64,
+    inputs: BTreeMap<String, NodeIndex>,
+    node: NodeIndex,
+}
+
+impl Planner<'_> {
+    fn add(&mut self, trial: &Trial, plan: &mut Plan) {
+        let index = plan.trials.len();
+        let mut planned: HashMap<&str, NodeIndex> = HashMap::new();
+        for name in in_order(&trial.stages) {
+            let stage = &trial.stages[name];
+            let inputs = stage.inputs().into_iter();
+            let inputs = inputs.map(|(role, input)| (role.to_owned(), planned[input])).collect();
+            let node = self.node(name, stage, trial.seed, inputs, plan);
+            let weight = &mut plan.graph[node];
+            weight.names.insert(name.to_owned());
+            if weight.trials.last() != Some(&index) {
+                weight.trials.push(index);
+            }
+            planned.insert(name, node);
+        }
+        let stages =
+            trial.stages.keys().map(|name| (name.clone(), planned[name.as_str()])).collect();
+        plan.trials.push(PlannedTrial {
+            settings: trial.settings.clone(),
+            seed: trial.seed,
+            stages,
+        });
+    }
+
+    fn node(
+        &mut self,
+        name: &str,
+        stage: &Stage,
+        trial_seed: u64,
+        inputs: BTreeMap<String, NodeIndex>,
+        plan: &mut Plan,
+    ) -> NodeIndex {
+        let seed = if stage.is_random() { stage.pinned_seed().unwrap_or(trial_seed) } else { 0 };
+        let last = self.last.get(name).filter(|last| last.stage == *stage);
+        if let Some(last) = last
+            && (last.seed, &last.inputs) == (seed, &inputs)
+        {
+            return last.node;
+        }
+        let spec = last.map(|last| plan.graph[last.node].recipe.spec.clone());
+        let keys =
+            inputs.iter().map(|(role, &node)| (role.clone(), plan.graph[node].key)).collect();
+        let data = self.data(stage, plan);
+        let recipe = match spec {
+            Some(spec) => Recipe::with_spec(stage, spec, seed, keys, data),
+            None => Recipe::new(stage, seed, keys, data),
+        };
+        let key = recipe.key();
+        let node = *self.nodes.entry(key).or_insert_with(|| {
+            let stage = stage.clone();
+            let (names, trials) = (BTreeSet::new(), Vec::new());
+            let node = plan.graph.add_node(Node { recipe, key, stage, seed, names, trials });
+            for (role, &input) in &inputs {
+                plan.graph.add_edge(input, node, role.clone());
+            }
+            node
+        });
+        self.last.insert(name.to_owned(), Last { stage: stage.clone(), seed, inputs, node });
+        node
+    }
+
+    fn data(&mut self, stage: &Stage, plan: &mut Plan) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        for (_, data) in stage.data() {
+            let name = data.name();
+            let digest = self.digests.entry(name.to_owned()).or_insert_with(|| (self.digest)(name));
+            if digest.is_none() {
+                plan.missing_data.insert(name.to_owned());
+            }
+            found.insert(name.to_owned(), digest.clone().unwrap_or_default());
+        }
+        found
+    }
+}
+
+/// The names of a trial's stages, each after the stages that it reads; otherwise as in the file.
+fn in_order(stages: &IndexMap<String, Stage>) -> Vec<&str> {
+    let mut order: Vec<&str> = Vec::with_capacity(stages.len());
+    while order.len() < stages.len() {
+        let before = order.len();
+        for (name, stage) in stages {
+            let ready = stage.inputs().iter().all(|(_, input)| order.contains(input));
+            if ready && !order.contains(&name.as_str()) {
+                order.push(name);
+            }
+        }
+        assert!(order.len() > before, "the stages of a checked experiment form no cycle");
+    }
+    order
+}
