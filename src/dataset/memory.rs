@@ -1,0 +1,111 @@
+//! Remembers the digests of files, so that a large file is read once.
+//!
+//! A file is the same file while its path, size, modification and change times and inode are. The
+//! memory is one JSON file, replaced by a rename. Losing it, or an entry of it to another process
+//! that saved at the same time, costs a second look at a file and nothing else; so whatever goes
+//! wrong with it is passed over.
+
+use std::collections::BTreeMap;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::DatasetError;
+
+#[derive(Debug)]
+pub(super) struct Memory {
+    path: PathBuf,
+    files: BTreeMap<PathBuf, Remembered>,
+    changed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Remembered {
+    mark: Mark,
+    /// BLAKE3 of the content, in hexadecimal.
+    blake3: String,
+}
+
+/// What changes when a file does. The change time notices a new content under an old modification
+/// time, as `cp --preserve` makes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Mark {
+    bytes: u64,
+    /// Seconds and nanoseconds.
+    modified: [i64; 2],
+    changed: [i64; 2],
+    device: u64,
+    inode: u64,
+}
+
+impl Mark {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            bytes: metadata.size(),
+            modified: [metadata.mtime(), metadata.mtime_nsec()],
+            changed: [metadata.ctime(), metadata.ctime_nsec()],
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        }
+    }
+}
+
+impl Memory {
+    pub(super) fn load(path: &Path) -> Self {
+        let files = std::fs::read(path)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .unwrap_or_default();
+        Self { path: path.to_owned(), files, changed: false }
+    }
+
+    /// BLAKE3 of the file's content.
+    pub(super) fn digest(&mut self, path: &Path) -> Result<blake3::Hash, DatasetError> {
+        let failed = |source| DatasetError::Io { doing: "read", path: path.to_owned(), source };
+        // The path as it was given may be relative; what it leads to is what is remembered.
+        let real = path.canonicalize().map_err(failed)?;
+        let mark = Mark::of(&real.metadata().map_err(failed)?);
+        if let Some(remembered) = self.files.get(&real)
+            && remembered.mark == mark
+            && let Ok(digest) = blake3::Hash::from_hex(&remembered.blake3)
+        {
+            return Ok(digest);
+        }
+        let digest = hash(&real).map_err(failed)?;
+        // A file that changed under the reader's eyes is not remembered.
+        if real.metadata().is_ok_and(|metadata| Mark::of(&metadata) == mark) {
+            let blake3 = digest.to_hex().to_string();
+            self.files.insert(real, Remembered { mark, blake3 });
+            self.changed = true;
+        }
+        Ok(digest)
+    }
+
+    /// Writes the memory if there is anything new in it.
+    pub(super) fn save(&mut self) {
+        if std::mem::take(&mut self.changed) {
+            // Forgets files that are gone, so that the memory does not grow for ever.
+            self.files.retain(|path, _| path.exists());
+            // A memory that cannot be written is a slow one, not a wrong one.
+            let _ = self.write();
+        }
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder)?;
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        serde_json::to_writer_pretty(&mut file, &self.files)?;
+        file.persist(&self.path)?;
+        Ok(())
+    }
+}
+
+fn hash(path: &Path) -> io::Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(File::open(path)?)?;
+    Ok(hasher.finalize())
+}
