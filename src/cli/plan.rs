@@ -1,0 +1,210 @@
+//! `graftwork plan`.
+
+use indexmap::IndexMap;
+use petgraph::graph::NodeIndex;
+use serde_json::{Value, json};
+
+use super::prepare::{ExperimentArgs, Past, Prepared, count, duration};
+use super::{Context, Outcome};
+use crate::experiment::label;
+use crate::plan::{Counts, History, Reason, draw};
+
+/// Reasons that are shown for a stage name; `--why` shows all.
+const REASONS: usize = 3;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    experiment: ExperimentArgs,
+    /// Shows every stage of this name with the reason why it runs or not
+    #[arg(long, value_name = "STAGE")]
+    why: Option<String>,
+}
+
+pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
+    show(&args.experiment, args.why.as_deref(), context)
+}
+
+/// Shows what a run would do, and why.
+pub(super) fn show(
+    args: &ExperimentArgs,
+    why: Option<&str>,
+    context: &Context,
+) -> anyhow::Result<Outcome> {
+    let Some(prepared) = Prepared::new(args, context)? else { return Ok(Outcome::Usage) };
+    let past = Past::open(&context.results)?;
+    let name = &prepared.checked.experiment.name;
+    let history = History::new(past.previous(name)?);
+    let made = |key: &_| past.made(key);
+    let reasons: Vec<Reason> = prepared
+        .plan
+        .order()
+        .map(|node| history.why(&prepared.plan, node, prepared.is_cached(node), &made))
+        .collect();
+    let survey = Survey { prepared: &prepared, past: &past, reasons };
+    if let Some(stage) = why
+        && !survey.names().contains_key(stage)
+    {
+        let names: Vec<_> = survey.names().into_keys().collect();
+        anyhow::bail!("`{stage}` is no stage of {name}; there are: {}", names.join(", "));
+    }
+    match why {
+        _ if context.json => println!("{:#}", survey.json(why)),
+        Some(stage) => survey.explain(stage),
+        None => survey.print(),
+    }
+    for error in &prepared.missing {
+        eprintln!("error: {error}");
+    }
+    Ok(if prepared.missing.is_empty() { Outcome::Fine } else { Outcome::Usage })
+}
+
+/// A plan with the reason for every node.
+struct Survey<'a> {
+    prepared: &'a Prepared,
+    past: &'a Past,
+    reasons: Vec<Reason>,
+}
+
+impl Survey<'_> {
+    /// The nodes of each stage name, in the order of the file.
+    fn names(&self) -> IndexMap<&str, Vec<NodeIndex>> {
+        let plan = &self.prepared.plan;
+        let mut names: IndexMap<&str, Vec<NodeIndex>> =
+            plan.stage_names().into_iter().map(|name| (name, Vec::new())).collect();
+        for node in plan.order() {
+            for name in &plan.graph[node].names {
+                if let Some(nodes) = names.get_mut(name.as_str()) {
+                    nodes.push(node);
+                }
+            }
+        }
+        names
+    }
+
+    fn reason(&self, node: NodeIndex) -> &Reason {
+        &self.reasons[node.index()]
+    }
+
+    /// Expected seconds of all stages to run, one after the other, if all their kinds have a past.
+    fn work(&self) -> Option<f64> {
+        let todo = self.prepared.todo();
+        let kinds = todo.iter().map(|&node| self.prepared.plan.graph[node].recipe.kind.as_str());
+        kinds.map(|kind| self.past.durations.get(kind)).sum()
+    }
+
+    fn print(&self) {
+        let Prepared { checked, plan, .. } = self.prepared;
+        let names = self.names();
+        let shown = |name: &str| {
+            let nodes = &names[name];
+            let cached = nodes.iter().filter(|&&node| self.prepared.is_cached(node)).count();
+            match (nodes.len(), cached) {
+                (all, 0) => format!("{name} ×{all}"),
+                (all, cached) if all == cached => format!("{name} ×{all} cached"),
+                (all, cached) => format!("{name} ×{all} ({cached} cached)"),
+            }
+        };
+        for line in draw(&plan.groups(), &shown, 100) {
+            println!("{line}");
+        }
+        println!();
+        let width = names.keys().map(|name| name.chars().count()).max().unwrap_or(0).max(5);
+        println!("{:width$}  {:<8}  {:>5}  {:>6}  why", "stage", "kind", "run", "cached");
+        for (name, nodes) in &names {
+            self.print_stage(name, nodes, width);
+        }
+        println!();
+        let Counts { trials, naive, distinct } = plan.counts();
+        let todo = self.prepared.todo().len();
+        println!(
+            "{}: {} of {} in all, {distinct} distinct ({} saved by sharing)",
+            checked.experiment.name,
+            count(trials, "trial"),
+            count(naive, "stage"),
+            naive - distinct
+        );
+        println!("to run: {todo}, cached: {}", distinct - todo);
+        match self.work() {
+            Some(seconds) if todo > 0 => {
+                println!("expected: {} of work, from past durations", duration(seconds));
+            }
+            None => println!("expected: unknown, some kinds of stage have never run here"),
+            Some(_) => {}
+        }
+    }
+
+    fn print_stage(&self, name: &str, nodes: &[NodeIndex], width: usize) {
+        let run = nodes.iter().filter(|&&node| !self.prepared.is_cached(node)).count();
+        let kind =
+            nodes.first().map_or("", |&node| self.prepared.plan.graph[node].recipe.kind.as_str());
+        let mut counted: IndexMap<String, usize> = IndexMap::new();
+        for &node in nodes {
+            *counted.entry(self.reason(node).to_string()).or_default() += 1;
+        }
+        // What runs is what people look for.
+        counted.sort_by_key(|reason, _| reason.starts_with("cached"));
+        let several = counted.len() > 1;
+        let mut reasons = counted.iter().take(REASONS).map(|(reason, count)| {
+            if several { format!("{reason} ({count})") } else { reason.clone() }
+        });
+        let first = reasons.next().unwrap_or_default();
+        println!("{name:width$}  {kind:<8}  {run:>5}  {:>6}  {first}", nodes.len() - run);
+        let indent = " ".repeat(width + 27);
+        reasons.for_each(|reason| println!("{indent}{reason}"));
+        if counted.len() > REASONS {
+            println!("{indent}and {} more reasons: --why {name}", counted.len() - REASONS);
+        }
+    }
+
+    fn explain(&self, stage: &str) {
+        for &node in &self.names()[stage] {
+            let planned = &self.prepared.plan.graph[node];
+            let title = self.prepared.plan.title(node, &label);
+            let when = match self.reason(node) {
+                Reason::Cached { made: Some(made) } => on(made.ended_ms),
+                _ => String::new(),
+            };
+            println!("{}  {title}: {}{when}", planned.key.short(), self.reason(node));
+        }
+    }
+
+    fn json(&self, only: Option<&str>) -> Value {
+        let plan = &self.prepared.plan;
+        let names =
+            self.names().into_iter().filter(|(name, _)| only.is_none_or(|only| only == *name));
+        let stages = names.map(|(name, nodes)| {
+            let kind = nodes.first().map(|&node| plan.graph[node].recipe.kind);
+            let nodes = nodes.iter().map(|&node| {
+                json!({
+                    "key": plan.graph[node].key,
+                    "title": plan.title(node, &label),
+                    "settings": plan.settings(node),
+                    "seed": plan.graph[node].recipe.seed,
+                    "trials": plan.graph[node].trials.len(),
+                    "reason": self.reason(node),
+                })
+            });
+            json!({ "name": name, "kind": kind, "nodes": nodes.collect::<Vec<_>>() })
+        });
+        let counts = plan.counts();
+        let todo = self.prepared.todo().len();
+        json!({
+            "experiment": self.prepared.checked.experiment.name,
+            "trials": counts.trials,
+            "naive": counts.naive,
+            "distinct": counts.distinct,
+            "to-run": todo,
+            "cached": counts.distinct - todo,
+            "expected-seconds": self.work(),
+            "stages": stages.collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// A point in time as people here write it: ` on 2025-03-31 at 14:05`.
+fn on(ms: i64) -> String {
+    let Ok(time) = jiff::Timestamp::from_millisecond(ms) else { return String::new() };
+    let local = time.to_zoned_datetime(jiff::tz::TimeZone::system());
+    local.strftime(" on %Y-%m-%d at %H:%M").to_string()
+}

@@ -1,0 +1,185 @@
+//! What `run` and `plan` do first: file to plan, and what of it is in the store.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use petgraph::graph::NodeIndex;
+
+use super::Context;
+use super::data::library;
+use crate::dataset::{DatasetError, Found};
+use crate::experiment::spec::{Data, Stage};
+use crate::experiment::{self, Checked, Trial};
+use crate::ledger::{Ledger, LedgerError};
+use crate::plan::{self, Made, Plan, Previous};
+use crate::schedule::queue;
+use crate::store::Store;
+
+/// The arguments that say what the experiment is.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct ExperimentArgs {
+    /// The experiment file
+    pub file: PathBuf,
+    /// Changes a value of the file: `thin.sparsity=0.8`, `seeds=[0]`; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+/// A planned experiment.
+pub(super) struct Prepared {
+    /// The text of the file.
+    pub text: String,
+    pub checked: Checked,
+    pub plan: Plan,
+    /// Folders of the datasets by name.
+    pub folders: BTreeMap<String, PathBuf>,
+    /// Why datasets are missing.
+    pub missing: Vec<DatasetError>,
+    pub store: Store,
+    /// Whether each node's checkpoint is in the store, by index.
+    pub cached: Vec<bool>,
+}
+
+impl Prepared {
+    /// Reads and plans an experiment; none if the file has faults, which have been printed.
+    pub(super) fn new(args: &ExperimentArgs, context: &Context) -> anyhow::Result<Option<Self>> {
+        let file = args.file.display().to_string();
+        let text =
+            std::fs::read_to_string(&args.file).with_context(|| format!("cannot read `{file}`"))?;
+        let checked = match experiment::load(&file, &text, &args.sets) {
+            Ok(checked) => checked,
+            Err(faults) => {
+                eprintln!("{faults}");
+                return Ok(None);
+            }
+        };
+        let trials = checked.trials();
+        let library = library(context);
+        let found: BTreeMap<String, Result<Found, DatasetError>> = datasets(&trials)
+            .into_iter()
+            .map(|name| (name.to_owned(), library.find(name)))
+            .collect();
+        let digest = |name: &str| Some(found.get(name)?.as_ref().ok()?.digest.clone());
+        let plan = plan::plan(&trials, &digest);
+        let mut folders = BTreeMap::new();
+        let mut missing = Vec::new();
+        for (name, found) in found {
+            match found {
+                Ok(found) => drop(folders.insert(name, found.folder)),
+                Err(error) if plan.missing_data.contains(&name) => missing.push(error),
+                Err(_) => {}
+            }
+        }
+        let store = Store::open(context.results.join("store"));
+        let cached = plan.order().map(|node| store.contains(&plan.graph[node].key)).collect();
+        Ok(Some(Self { text, checked, plan, folders, missing, store, cached }))
+    }
+
+    pub(super) fn is_cached(&self, node: NodeIndex) -> bool {
+        self.cached[node.index()]
+    }
+
+    /// The stages that are not in the store, each after its inputs.
+    pub(super) fn todo(&self) -> Vec<NodeIndex> {
+        self.plan.order().filter(|node| !self.is_cached(*node)).collect()
+    }
+
+    /// How many of these stages can run at once.
+    pub(super) fn width(&self, todo: &[NodeIndex]) -> usize {
+        let inputs = |node| self.plan.inputs(node).into_values().collect();
+        queue::width(todo.iter().map(|&node| (node, inputs(node))))
+    }
+}
+
+/// The datasets that the stages of these trials read.
+fn datasets(trials: &[Trial]) -> Vec<&'static str> {
+    let used = |name: &&str| {
+        let stages = trials.iter().flat_map(|trial| trial.stages.values());
+        stages.flat_map(Stage::data).any(|(_, data)| data.name() == *name)
+    };
+    Data::NAMES.into_iter().filter(used).collect()
+}
+
+/// The file of the ledger.
+pub(super) fn ledger_path(results: &Path) -> PathBuf {
+    results.join("ledger.sqlite")
+}
+
+/// The ledger for reading; none where nothing has been recorded yet.
+pub(super) fn open_ledger(results: &Path) -> Result<Option<Ledger>, LedgerError> {
+    match Ledger::open_read_only(&ledger_path(results)) {
+        Err(LedgerError::Absent { .. }) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// What the ledger says of an experiment's past; nothing where there is no ledger.
+pub(super) struct Past {
+    ledger: Option<Ledger>,
+    /// Mean duration by kind of stage, seconds.
+    pub durations: BTreeMap<String, f64>,
+}
+
+impl Past {
+    pub(super) fn open(results: &Path) -> anyhow::Result<Self> {
+        let Some(ledger) = open_ledger(results)? else {
+            return Ok(Self { ledger: None, durations: BTreeMap::new() });
+        };
+        let durations = ledger.durations()?;
+        Ok(Self { ledger: Some(ledger), durations })
+    }
+
+    pub(super) fn previous(&self, experiment: &str) -> anyhow::Result<Vec<Previous>> {
+        let Some(ledger) = &self.ledger else { return Ok(Vec::new()) };
+        let trials = ledger.previous(experiment)?.into_iter();
+        Ok(trials
+            .map(|trial| Previous {
+                settings: trial.settings,
+                seed: trial.seed,
+                stages: trial.stages,
+            })
+            .collect())
+    }
+
+    pub(super) fn made(&self, key: &crate::recipe::StageKey) -> Option<Made> {
+        // A ledger that cannot answer explains nothing; the plan does not depend on it.
+        let (experiment, ended_ms) = self.ledger.as_ref()?.made_by(key).ok()??;
+        Some(Made { experiment, ended_ms })
+    }
+}
+
+/// The name of this machine.
+pub(super) fn host() -> String {
+    let read = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = read.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { "unknown".to_owned() } else { name.to_owned() }
+}
+
+/// A number of things: `1 trial`, `3 trials`.
+pub(super) fn count(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
+/// A duration as people say it: `7.3 s`, `4 min 10 s`, `2 h 5 min`.
+pub(super) fn duration(seconds: f64) -> String {
+    let whole = seconds.round().max(0.0) as u64;
+    match whole {
+        0..60 if seconds < 10.0 => format!("{seconds:.1} s"),
+        0..60 => format!("{whole} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_short_to_read() {
+        let shown = [0.04, 9.96, 12.4, 59.7, 250.0, 7500.0].map(duration);
+        assert_eq!(shown, ["0.0 s", "10.0 s", "12 s", "1 min 0 s", "4 min 10 s", "2 h 5 min"]);
+    }
+}
