@@ -1,0 +1,334 @@
+//! Networks and tensors on disk, as safetensors files.
+//!
+//! `model.safetensors` holds the parameters and buffers under torchvision's names; its header holds
+//! the network, so that the file alone rebuilds it. `masks.safetensors` beside it holds one byte per
+//! masked weight. Nothing is ever unpickled. The same tensors give the same bytes.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use graftwork::network::Network;
+use indexmap::IndexMap;
+use safetensors::{Dtype, SafeTensors};
+use tch::{Device, Kind, Tensor};
+use thiserror::Error;
+
+use crate::model::Model;
+
+/// The one entry of the header. A single one, since the order of several would vary.
+const HEADER: &str = "graftwork";
+const MODEL: &str = "model.safetensors";
+const MASKS: &str = "masks.safetensors";
+
+/// Why a checkpoint cannot be read or written.
+#[derive(Debug, Error)]
+pub enum CheckpointError {
+    /// The file system said no.
+    #[error("cannot access {}: {error}", .path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        error: io::Error,
+    },
+    /// The file is not what it should be.
+    #[error("{} is damaged: {reason}; delete its folder and run again", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How.
+        reason: String,
+    },
+}
+
+/// Writes a model into a folder.
+///
+/// # Errors
+/// [`CheckpointError::Io`].
+pub fn save(folder: &Path, model: &Model) -> Result<(), CheckpointError> {
+    let header = serde_json::to_string(model.network()).expect("a network is plain JSON");
+    let values = model.params().iter().map(|(name, parameter)| (name.as_str(), &parameter.value));
+    write_tensors(&folder.join(MODEL), values, &header)?;
+    let masks: Vec<(&str, Tensor)> = model
+        .params()
+        .iter()
+        .filter_map(|(name, parameter)| {
+            Some((name.as_str(), parameter.mask.as_ref()?.to_kind(Kind::Uint8)))
+        })
+        .collect();
+    if masks.is_empty() {
+        return Ok(());
+    }
+    write_tensors(&folder.join(MASKS), masks.iter().map(|(name, mask)| (*name, mask)), "masks")
+}
+
+/// Reads the model of a folder; every parameter is trained.
+///
+/// # Errors
+/// [`CheckpointError`].
+pub fn load(folder: &Path, device: Device) -> Result<Model, CheckpointError> {
+    let path = folder.join(MODEL);
+    let damaged = |reason| CheckpointError::Damaged { path: path.clone(), reason };
+    let (tensors, header) = read_tensors(&path)?;
+    let network: Network =
+        serde_json::from_str(&header).map_err(|error| damaged(format!("its header: {error}")))?;
+    let mut model = Model::from_tensors(network, tensors, device).map_err(damaged)?;
+    let masks = folder.join(MASKS);
+    if masks.exists() {
+        for (name, mask) in read_tensors(&masks)?.0 {
+            let parameter = model.params_mut().get_mut(&name);
+            let Some(parameter) =
+                parameter.filter(|parameter| parameter.value.size() == mask.size())
+            else {
+                let reason = format!("`{name}` masks no parameter of that shape");
+                return Err(CheckpointError::Damaged { path: masks, reason });
+            };
+            parameter.mask = Some(mask.to_device(device).to_kind(Kind::Float));
+        }
+    }
+    Ok(model)
+}
+
+/// Size of the model file, bytes.
+///
+/// # Errors
+/// [`CheckpointError::Io`].
+pub fn size(folder: &Path) -> Result<u64, CheckpointError> {
+    let path = folder.join(MODEL);
+    std::fs::metadata(&path)
+        .map(|meta| meta.len())
+        .map_err(|error| CheckpointError::Io { path, error })
+}
+
+/// Writes tensors (`f32`, `f64`, `i64`, `u8`) and a text into a file, whole or not at all.
+///
+/// # Errors
+/// [`CheckpointError::Io`].
+pub fn write_tensors<'a>(
+    path: &Path,
+    tensors: impl Iterator<Item = (&'a str, &'a Tensor)>,
+    header: &str,
+) -> Result<(), CheckpointError> {
+    let io_error = |error| CheckpointError::Io { path: path.to_owned(), error };
+    let views: Vec<(&str, View)> = tensors.map(|(name, tensor)| (name, View::of(tensor))).collect();
+    let metadata = HashMap::from([(HEADER.to_owned(), header.to_owned())]);
+    let bytes = safetensors::serialize(views, Some(metadata))
+        .map_err(|error| io_error(io::Error::other(error)))?;
+    let temporary = path.with_extension("partial");
+    std::fs::write(&temporary, bytes).map_err(io_error)?;
+    File::open(&temporary).and_then(|file| file.sync_all()).map_err(io_error)?;
+    std::fs::rename(&temporary, path).map_err(io_error)
+}
+
+/// Reads the tensors (on the CPU) and the text of a file that [`write_tensors`] wrote.
+///
+/// # Errors
+/// [`CheckpointError`].
+pub fn read_tensors(path: &Path) -> Result<(IndexMap<String, Tensor>, String), CheckpointError> {
+    let bytes = std::fs::read(path)
+        .map_err(|error| CheckpointError::Io { path: path.to_owned(), error })?;
+    let damaged = |reason| CheckpointError::Damaged { path: path.to_owned(), reason };
+    let (_, metadata) =
+        SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let header = metadata.metadata().as_ref().and_then(|entries| entries.get(HEADER));
+    let header = header.cloned().ok_or_else(|| damaged(format!("its header has no `{HEADER}`")))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let mut tensors = IndexMap::new();
+    for (name, view) in file.tensors() {
+        let kind = match view.dtype() {
+            Dtype::F32 => Kind::Float,
+            Dtype::F64 => Kind::Double,
+            Dtype::I64 => Kind::Int64,
+            Dtype::U8 => Kind::Uint8,
+            other => {
+                return Err(damaged(format!(
+                    "`{name}` has the type {other:?}; there are F32, F64, I64, U8"
+                )));
+            }
+        };
+        let shape: Vec<i64> = view.shape().iter().map(|&extent| extent as i64).collect();
+        let tensor = Tensor::f_from_data_size(view.data(), &shape, kind)
+            .map_err(|error| damaged(error.to_string()))?;
+        tensors.insert(name, tensor);
+    }
+    Ok((tensors, header))
+}
+
+/// A tensor's bytes, as the safetensors crate takes them.
+struct View {
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: Vec<u8>,
+}
+
+impl View {
+    fn of(tensor: &Tensor) -> Self {
+        let tensor = tensor.detach().to_device(Device::Cpu).contiguous();
+        let (dtype, width) = match tensor.kind() {
+            Kind::Float => (Dtype::F32, 4),
+            Kind::Double => (Dtype::F64, 8),
+            Kind::Int64 => (Dtype::I64, 8),
+            Kind::Uint8 => (Dtype::U8, 1),
+            other => unreachable!("the engine saves no tensors of kind {other:?}"),
+        };
+        let mut bytes = vec![0; tensor.numel() * width];
+        tensor.copy_data_u8(&mut bytes, tensor.numel());
+        Self { dtype, shape: tensor.size().iter().map(|&extent| extent as usize).collect(), bytes }
+    }
+}
+
+impl safetensors::View for View {
+    fn dtype(&self) -> Dtype {
+        self.dtype
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
+        (&self.bytes).into()
+    }
+
+    fn data_len(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use graftwork::network::op::{BatchNorm, Linear};
+
+    use super::*;
+    use crate::random;
+
+    fn model() -> Model {
+        let mut network = Network::new("test", &[3]);
+        network.push("fc", Linear::new(3, 4));
+        network.push("bn", BatchNorm::new(4));
+        let mut model = Model::new(network, 2, Device::Cpu);
+        let parameter = &mut model.params_mut()["fc.weight"];
+        parameter.mask =
+            Some(Tensor::from_slice(&[1.0f32, 0.0, 1.0, 1.0]).repeat([3]).view([4, 3]));
+        model.params_mut()["bn.num_batches_tracked"].value =
+            Tensor::from(i64::MAX).set_requires_grad(false);
+        model.apply_masks();
+        model
+    }
+
+    fn damage(error: &CheckpointError, folder: &Path) -> String {
+        error.to_string().replace(&folder.display().to_string(), "…")
+    }
+
+    #[track_caller]
+    fn check(folder: &Path, expected: &str) {
+        let error = load(folder, Device::Cpu).unwrap_err();
+        assert_eq!(damage(&error, folder), expected);
+    }
+
+    #[test]
+    fn a_model_comes_back_to_the_bit() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = model();
+        save(folder.path(), &model).unwrap();
+        let read = load(folder.path(), Device::Cpu).unwrap();
+        assert_eq!(read.network(), model.network());
+        for (name, parameter) in model.params() {
+            let other = &read.params()[name];
+            assert_eq!(View::of(&parameter.value).bytes, View::of(&other.value).bytes, "{name}");
+            assert_eq!(parameter.mask.is_some(), other.mask.is_some());
+        }
+        let masks = |model: &Model| View::of(model.params()["fc.weight"].mask.as_ref().unwrap());
+        assert_eq!(masks(&read).bytes, masks(&model).bytes);
+        let bytes = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+        let first = (bytes(MODEL), bytes(MASKS));
+        save(folder.path(), &read).unwrap();
+        assert_eq!((bytes(MODEL), bytes(MASKS)), first, "the same tensors give the same bytes");
+        assert_eq!(size(folder.path()).unwrap() as usize, first.0.len());
+        let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(files.len(), 2, "nothing is left of the writing");
+    }
+
+    #[test]
+    fn a_model_without_masks_has_no_file_of_masks() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut model = model();
+        model.params_mut()["fc.weight"].mask = None;
+        save(folder.path(), &model).unwrap();
+        assert!(!folder.path().join(MASKS).exists());
+        assert!(load(folder.path(), Device::Cpu).unwrap().params()["fc.weight"].mask.is_none());
+    }
+
+    #[test]
+    fn tensors_of_every_kind_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("progress.safetensors");
+        let kinds = [Kind::Float, Kind::Double, Kind::Int64, Kind::Uint8];
+        let draw = random::uniform(&[2, 3], 0.0, 250.0, &mut random::stream(0, "x", 0));
+        let tensors: Vec<(String, Tensor)> =
+            kinds.iter().map(|&kind| (format!("{kind:?}"), draw.to_kind(kind))).collect();
+        write_tensors(&path, tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)), "note")
+            .unwrap();
+        let (read, header) = read_tensors(&path).unwrap();
+        assert_eq!(header, "note");
+        for (name, tensor) in &tensors {
+            assert!(read[name].kind() == tensor.kind() && read[name].equal(tensor), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        check(
+            folder.path(),
+            "cannot access …/model.safetensors: No such file or directory (os error 2)",
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_cut_short_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        save(folder.path(), &model()).unwrap();
+        let path = folder.path().join(MODEL);
+        let bytes = std::fs::read(&path).unwrap();
+        for length in [0, 5, 60, bytes.len() - 1] {
+            std::fs::write(&path, &bytes[..length]).unwrap();
+            let error = damage(&load(folder.path(), Device::Cpu).unwrap_err(), folder.path());
+            assert!(error.starts_with("…/model.safetensors is damaged: "), "{error}");
+            assert!(error.ends_with("; delete its folder and run again"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_program_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(MODEL);
+        let tensor = Tensor::from_slice(&[1.0f32]);
+        std::fs::write(&path, safetensors::serialize([("x", View::of(&tensor))], None).unwrap())
+            .unwrap();
+        check(
+            folder.path(),
+            "…/model.safetensors is damaged: its header has no `graftwork`; delete its folder and run again",
+        );
+        write_tensors(&path, [("x", &tensor)].into_iter(), "{}").unwrap();
+        check(
+            folder.path(),
+            "…/model.safetensors is damaged: its header: missing field `arch` at line 1 column 2; delete its folder and run again",
+        );
+    }
+
+    #[test]
+    fn a_mask_of_no_parameter_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        save(folder.path(), &model()).unwrap();
+        let mask = Tensor::from_slice(&[1u8]);
+        write_tensors(&folder.path().join(MASKS), [("fc.bias", &mask)].into_iter(), "masks")
+            .unwrap();
+        check(
+            folder.path(),
+            "…/masks.safetensors is damaged: `fc.bias` masks no parameter of that shape; delete its folder and run again",
+        );
+    }
+}
