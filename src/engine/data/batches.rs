@@ -1,0 +1,147 @@
+//! Batches: an index-select, random changes, numbers.
+
+use tch::{Kind, Tensor};
+
+use super::augment::Changes;
+use super::prepare::Numbers;
+use super::set::{BatchRecipe, Set};
+use crate::random;
+
+/// Images and their labels.
+#[derive(Debug)]
+pub struct Batch {
+    /// `[B, C, H, W]`, `f32`, normalised.
+    pub images: Tensor,
+    /// `[B]`, `i64`.
+    pub labels: Tensor,
+}
+
+/// Training batches of one epoch; see [`super::TrainSet::batches`].
+#[derive(Debug)]
+pub struct Batches<'a> {
+    images: ImageBatches<'a>,
+    labels: &'a Tensor,
+}
+
+impl<'a> Batches<'a> {
+    pub(super) fn new(set: &'a Set, recipe: &BatchRecipe, seed: u64, epoch: u64) -> Self {
+        let images = ImageBatches::new(&set.pixels, &set.numbers, recipe, seed, epoch);
+        Self { images, labels: &set.labels }
+    }
+}
+
+impl Iterator for Batches<'_> {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        let (images, index) = self.images.advance()?;
+        Some(Batch { images, labels: self.labels.index_select(0, &index) })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.images.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Batches<'_> {}
+
+/// Training batches of one epoch without labels; see [`super::Unlabelled::batches`].
+#[derive(Debug)]
+pub struct ImageBatches<'a> {
+    pixels: &'a Tensor,
+    numbers: &'a Numbers,
+    order: Tensor, // [N], i64
+    changes: Changes,
+    batch_size: usize,
+    step: usize,
+    steps: usize,
+}
+
+impl<'a> ImageBatches<'a> {
+    /// All draws of the epoch are made here, and brought to the device once. They are made in the
+    /// order of the epoch, whatever the batch size.
+    pub(super) fn new(
+        pixels: &'a Tensor,
+        numbers: &'a Numbers,
+        recipe: &BatchRecipe,
+        seed: u64,
+        epoch: u64,
+    ) -> Self {
+        let n = pixels.size()[0] as usize;
+        let mut rng = random::stream(seed, &format!("{}shuffle", recipe.streams), epoch);
+        let order =
+            Tensor::from_slice(&random::permutation(n, &mut rng)).to_device(pixels.device());
+        Self {
+            pixels,
+            numbers,
+            order,
+            changes: Changes::draw(recipe, n, seed, epoch, pixels.device()),
+            batch_size: recipe.batch_size,
+            step: 0,
+            steps: recipe.steps(n),
+        }
+    }
+
+    /// The next images, and which they are.
+    fn advance(&mut self) -> Option<(Tensor, Tensor)> {
+        if self.step == self.steps {
+            return None;
+        }
+        let n = self.order.size()[0] as usize;
+        let start = self.step * self.batch_size;
+        let length = self.batch_size.min(n - start);
+        self.step += 1;
+        let index = self.order.narrow(0, start as i64, length as i64);
+        let pixels = self.pixels.index_select(0, &index);
+        let pixels = self.changes.apply(pixels, start as i64);
+        Some((self.numbers.apply(&pixels), index))
+    }
+}
+
+impl Iterator for ImageBatches<'_> {
+    type Item = Tensor;
+
+    fn next(&mut self) -> Option<Tensor> {
+        Some(self.advance()?.0)
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let left = self.steps - self.step;
+        (left, Some(left))
+    }
+}
+
+impl ExactSizeIterator for ImageBatches<'_> {}
+
+/// Batches to measure on; see [`Set::batches`].
+#[derive(Debug)]
+pub struct EvaluationBatches<'a> {
+    set: &'a Set,
+    start: i64,
+}
+
+/// Large enough to keep a device busy, small enough for the activations of a large network.
+const EVALUATION_BATCH: i64 = 1000;
+
+impl<'a> EvaluationBatches<'a> {
+    pub(super) fn new(set: &'a Set) -> Self {
+        Self { set, start: 0 }
+    }
+}
+
+impl Iterator for EvaluationBatches<'_> {
+    type Item = Batch;
+
+    fn next(&mut self) -> Option<Batch> {
+        let length = EVALUATION_BATCH.min(self.set.len() as i64 - self.start);
+        if length <= 0 {
+            return None;
+        }
+        let part = |tensor: &Tensor| tensor.narrow(0, self.start, length);
+        let images = self.set.numbers.apply(&part(&self.set.pixels));
+        let labels = part(&self.set.labels);
+        debug_assert_eq!(labels.kind(), Kind::Int64);
+        self.start += length;
+        Some(Batch { images, labels })
+    }
+}

@@ -1,0 +1,240 @@
+//! The whole way from images in memory to batches.
+
+use graftwork::dataset::{Images, Part};
+use graftwork::experiment::spec::{Augment, Data, Dataset, HorizontalFlip, Normalize, RandomCrop};
+use tch::{Device, Kind, Tensor};
+
+use super::*;
+
+/// `n` grey images of 3×4 whose pixels tell which image and which place they are; the classes turn.
+fn images(n: usize) -> Images {
+    let part = |n: usize| Part {
+        pixels: (0..n)
+            .flat_map(|image| (0..12).map(move |place| (image * 12 + place) as u8))
+            .collect(),
+        labels: (0..n).map(|image| (image % 2) as u8).collect(),
+    };
+    Images {
+        name: "usps".to_owned(),
+        shape: [1, 3, 4],
+        classes: 2,
+        class_names: vec!["even".to_owned(), "odd".to_owned()],
+        train: part(n),
+        test: part(2),
+    }
+}
+
+fn data(change: impl FnOnce(&mut Dataset)) -> Data {
+    // Zero and one as they are: `Unit` divides by 255, which the tests multiply with.
+    let mut options =
+        Dataset { val_fraction: 0.0, normalize: Normalize::Unit, ..Dataset::default() };
+    change(&mut options);
+    Data::Usps(options)
+}
+
+fn splits(n: usize, change: impl FnOnce(&mut Dataset)) -> Splits {
+    prepare(&images(n), &data(change), [1, 3, 4], Device::Cpu).unwrap()
+}
+
+/// The bytes that a batch's images were made of.
+fn bytes(images: &Tensor) -> Vec<u8> {
+    (images * 255).round().to_kind(Kind::Uint8).contiguous().view([-1]).try_into().unwrap()
+}
+
+fn labels(batch: &Batch) -> Vec<i64> {
+    (&batch.labels).try_into().unwrap()
+}
+
+/// The number of the image that each image of a batch is.
+fn which(images: &Tensor) -> Vec<u8> {
+    bytes(images).chunks_exact(12).map(|pixels| pixels[0] / 12).collect()
+}
+
+#[test]
+fn an_epoch_holds_every_image_once_with_its_label_in_an_order_of_its_own() {
+    let splits = splits(10, |options| options.batch_size = 4);
+    let epoch = |seed, epoch| -> Vec<u8> {
+        let batches = splits.train.batches(seed, epoch);
+        assert_eq!(batches.len(), splits.train.steps());
+        let mut seen = Vec::new();
+        for batch in batches {
+            let images = which(&batch.images);
+            let expected: Vec<i64> = images.iter().map(|image| i64::from(image % 2)).collect();
+            assert_eq!(labels(&batch), expected);
+            seen.extend(images);
+        }
+        seen
+    };
+    let first = epoch(0, 1);
+    assert_eq!(epoch(0, 1), first);
+    assert_ne!(epoch(0, 2), first);
+    assert_ne!(epoch(1, 1), first);
+    let mut sorted = first;
+    sorted.sort_unstable();
+    assert_eq!(sorted, (0..10).collect::<Vec<u8>>());
+}
+
+#[test]
+fn a_last_batch_of_one_image_is_left_out() {
+    let sizes = |n, batch_size| -> Vec<usize> {
+        let splits = splits(n, |options| options.batch_size = batch_size);
+        splits.train.batches(0, 0).map(|batch| batch.labels.size()[0] as usize).collect()
+    };
+    assert_eq!(sizes(10, 4), [4, 4, 2]);
+    assert_eq!(sizes(9, 4), [4, 4]);
+    assert_eq!(sizes(8, 4), [4, 4]);
+    assert_eq!(sizes(3, 4), [3]);
+    assert_eq!(sizes(1, 4), [1], "there would be no batch at all");
+    assert_eq!(sizes(3, 1), [1, 1, 1], "the batch size that was asked for");
+}
+
+#[test]
+fn measuring_goes_through_all_images_in_their_order_and_changes_nothing() {
+    let splits = splits(20, |options| {
+        options.val_fraction = 0.2;
+        options.augment = vec![Augment::RandomCrop(RandomCrop { padding: 2 })];
+    });
+    let order =
+        |set: &Set| -> Vec<u8> { set.batches().flat_map(|batch| which(&batch.images)).collect() };
+    let (train, val) = (order(splits.train.as_set()), order(&splits.val));
+    assert_eq!((train.len(), val.len()), (16, 4));
+    assert!(train.is_sorted() && val.is_sorted());
+    let mut all = [train, val].concat();
+    all.sort_unstable();
+    assert_eq!(all, (0..20).collect::<Vec<u8>>());
+    assert_eq!(order(&splits.test), [0, 1]);
+    assert!(!splits.test.is_empty() && !splits.val.is_empty());
+}
+
+#[test]
+fn large_sets_are_measured_in_batches_of_a_thousand() {
+    let mut large = images(2);
+    large.test = Part { pixels: vec![7; 2001 * 12], labels: vec![1; 2001] };
+    let splits = prepare(&large, &data(|_| {}), [1, 3, 4], Device::Cpu).unwrap();
+    let sizes: Vec<i64> = splits.test.batches().map(|batch| batch.images.size()[0]).collect();
+    assert_eq!(sizes, [1000, 1000, 1]);
+}
+
+#[test]
+fn a_crop_is_a_shift_with_black_outside() {
+    let splits = splits(8, |options| {
+        options.batch_size = 3;
+        options.augment = vec![Augment::RandomCrop(RandomCrop { padding: 2 })];
+    });
+    let shifted = |image: i32, [down, right]: [i32; 2]| -> Vec<u8> {
+        let place = |row: i32, column: i32| match (row - down, column - right) {
+            (row @ 0..3, column @ 0..4) => (image * 12 + row * 4 + column) as u8,
+            _ => 0,
+        };
+        (0..12).map(|at| place(at / 4, at % 4)).collect()
+    };
+    let shifts: Vec<[i32; 2]> =
+        (-2..=2).flat_map(|down| (-2..=2).map(move |right| [down, right])).collect();
+    let mut seen = std::collections::BTreeSet::new();
+    for epoch in 0..20 {
+        // Without the crop the same epoch tells which image is where.
+        let plain = self::splits(8, |options| options.batch_size = 3);
+        let pairs = splits.train.batches(5, epoch).zip(plain.train.batches(5, epoch));
+        for (changed, plain) in pairs {
+            assert_eq!(labels(&changed), labels(&plain));
+            let changed = bytes(&changed.images);
+            for (pixels, image) in changed.chunks_exact(12).zip(which(&plain.images)) {
+                let shift =
+                    shifts.iter().find(|shift| shifted(i32::from(image), **shift) == pixels);
+                seen.insert(*shift.unwrap_or_else(|| panic!("image {image} became {pixels:?}")));
+            }
+        }
+    }
+    assert_eq!(seen.len(), 25, "every shift is drawn: {seen:?}");
+}
+
+#[test]
+fn a_flip_mirrors_left_and_right_as_often_as_it_should() {
+    let splits = splits(20, |options| {
+        options.augment = vec![Augment::HorizontalFlip(HorizontalFlip { probability: 0.25 })];
+    });
+    let mut flipped = 0;
+    for epoch in 0..50 {
+        for batch in splits.train.batches(1, epoch) {
+            for pixels in bytes(&batch.images).chunks_exact(12) {
+                let first = pixels[0] / 12 * 12;
+                let row = |row: u8| [0, 1, 2, 3].map(|column| first + row * 4 + column);
+                let mut expected = [row(0), row(1), row(2)];
+                if pixels[0] > pixels[3] {
+                    flipped += 1;
+                    expected = expected.map(|[a, b, c, d]| [d, c, b, a]);
+                }
+                assert_eq!(pixels, expected.concat());
+            }
+        }
+    }
+    assert!((200..=300).contains(&flipped), "{flipped} of 1000");
+}
+
+#[test]
+fn adding_a_change_leaves_the_draws_of_those_before_it() {
+    let crop = Augment::RandomCrop(RandomCrop { padding: 1 });
+    let never = Augment::HorizontalFlip(HorizontalFlip { probability: 0.0 });
+    let epoch = |augment: Vec<Augment>, batch_size| -> Vec<u8> {
+        let splits = splits(8, |options| {
+            options.augment = augment;
+            options.batch_size = batch_size;
+        });
+        splits.train.batches(2, 3).flat_map(|batch| bytes(&batch.images)).collect()
+    };
+    let alone = epoch(vec![crop.clone()], 8);
+    assert_eq!(epoch(vec![crop.clone(), never], 8), alone);
+    assert_eq!(epoch(vec![crop], 4), alone, "the batch size does not enter the draws");
+}
+
+#[test]
+fn unlabelled_images_have_draws_of_their_own() {
+    let labelled = splits(10, |_| {}).train;
+    let with: Vec<u8> = labelled.batches(0, 0).flat_map(|batch| which(&batch.images)).collect();
+    let unlabelled = labelled.into_unlabelled();
+    assert_eq!((unlabelled.len(), unlabelled.steps(), unlabelled.is_empty()), (10, 1, false));
+    let mut without: Vec<u8> = unlabelled.batches(0, 0).flat_map(|images| which(&images)).collect();
+    assert_ne!(with, without);
+    without.sort_unstable();
+    assert_eq!(without, (0..10).collect::<Vec<u8>>());
+}
+
+#[test]
+fn normalisation_is_as_named_and_its_constants_are_the_training_splits() {
+    #[track_caller]
+    fn check(normalize: Normalize, expected: [f32; 3]) {
+        let mut images = images(2);
+        images.train.pixels = [[0; 12], [255; 12]].concat();
+        images.test.pixels = vec![51; 24];
+        let data = data(|options| options.normalize = normalize);
+        let splits = prepare(&images, &data, [1, 3, 4], Device::Cpu).unwrap();
+        let values = |set: &Set| -> Vec<f32> {
+            let batch = set.batches().next().unwrap();
+            batch.images.view([-1]).try_into().unwrap()
+        };
+        let (train, test) = (values(splits.train.as_set()), values(&splits.test));
+        for (found, expected) in [train[0], train[12], test[0]].into_iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-7, "{found} is not {expected}");
+        }
+    }
+    check(Normalize::Unit, [0.0, 1.0, 0.2]);
+    check(Normalize::Symmetric, [-1.0, 1.0, -0.6]);
+    // Mean and deviation are 127.5.
+    check(Normalize::Standard, [-1.0, 1.0, -0.6]);
+}
+
+#[test]
+fn nothing_to_train_on_is_an_error() {
+    let error =
+        prepare(&images(2), &data(|options| options.val_fraction = 0.9), [1, 3, 4], Device::Cpu);
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "dataset `usps`: val-fraction = 0.9 leaves no image of 2 to train on; make it smaller"
+    );
+}
+
+#[test]
+fn the_domain_is_named_after_a_size_of_its_own() {
+    let splits = splits(4, |options| options.size = Some([8, 8]));
+    assert_eq!((splits.name.as_str(), splits.classes), ("usps-8x8", 2));
+}
