@@ -1,0 +1,108 @@
+//! Training on labelled data: the objective of `pretrain` and `finetune`.
+
+use graftwork::experiment::spec::Loss;
+use tch::{Kind, Tensor, no_grad};
+
+use super::loss::{self, StartingPoint};
+use super::{Objective, Step, Terms, evaluate};
+use crate::data::{Batch, Batches, Splits};
+use crate::model::{Mode, Model};
+
+/// Minimises a loss on the training split of a dataset.
+pub struct Supervised<'a> {
+    splits: &'a Splits,
+    seed: u64,
+    loss: &'a Loss,
+    teacher: Option<Teacher>,
+    starting_point: Option<StartingPoint>,
+    measures_start: bool,
+    batches: Option<Batches<'a>>,
+}
+
+/// A network that is imitated.
+struct Teacher {
+    model: Model,
+    /// The domain whose copies of domain-specific layers it uses.
+    domain: Option<usize>,
+}
+
+impl<'a> Supervised<'a> {
+    /// - seed: that of the order of the batches and of augmentation
+    pub fn new(splits: &'a Splits, loss: &'a Loss, seed: u64) -> Self {
+        Self {
+            splits,
+            seed,
+            loss,
+            teacher: None,
+            starting_point: None,
+            measures_start: false,
+            batches: None,
+        }
+    }
+
+    /// Measures the validation split before the first epoch, too.
+    #[must_use]
+    pub fn measuring_start(self) -> Self {
+        Self { measures_start: true, ..self }
+    }
+
+    /// Adds the teacher of a distillation.
+    #[must_use]
+    pub fn with_teacher(self, model: Model) -> Self {
+        let domain = model.domain_for(&self.splits.name);
+        Self { teacher: Some(Teacher { model, domain }), ..self }
+    }
+
+    /// Adds the penalty on the distance to where the network starts.
+    #[must_use]
+    pub fn with_starting_point(self, starting_point: StartingPoint) -> Self {
+        Self { starting_point: Some(starting_point), ..self }
+    }
+}
+
+impl Objective for Supervised<'_> {
+    fn steps_per_epoch(&self) -> u64 {
+        self.splits.train.steps() as u64
+    }
+
+    fn begin_epoch(&mut self, epoch: u32) {
+        self.batches = Some(self.splits.train.batches(self.seed, u64::from(epoch)));
+    }
+
+    fn loss(&mut self, model: &Model, _step: &Step) -> Terms {
+        let batches = self.batches.as_mut().expect("the loop begins epochs");
+        let Batch { images, labels } = batches.next().expect("an epoch has its steps");
+        let logits = model.forward(&images, Mode::Train, None);
+        let teacher = self.teacher.as_ref();
+        let teacher = teacher
+            .map(|teacher| no_grad(|| teacher.model.forward(&images, Mode::Eval, teacher.domain)));
+        let mut total = loss::supervised(self.loss, &logits, &labels, teacher.as_ref());
+        let mut named = vec![("accuracy", accuracy(&logits, &labels))];
+        if let Some(penalty) = self.starting_point.as_ref().and_then(|start| start.penalty(model)) {
+            total = &total + &penalty;
+            named.push(("l2-sp", penalty));
+        }
+        Terms { total, named }
+    }
+
+    fn before(&mut self, model: &Model) -> Vec<(String, f64)> {
+        if self.measures_start { self.validate(model) } else { Vec::new() }
+    }
+
+    fn validate(&mut self, model: &Model) -> Vec<(String, f64)> {
+        if self.splits.val.is_empty() {
+            return Vec::new();
+        }
+        evaluate(model, &self.splits.val, None).named(&self.splits.name, "val")
+    }
+
+    fn selection(&self) -> (String, String) {
+        let name = &self.splits.name;
+        (format!("{name}:val/accuracy"), format!("{name}:val/loss"))
+    }
+}
+
+/// Fraction of a batch whose largest logit is its label's; a scalar on the device.
+pub fn accuracy(logits: &Tensor, labels: &Tensor) -> Tensor {
+    no_grad(|| logits.argmax(-1, false).eq_tensor(labels).to_kind(Kind::Float).mean(Kind::Float))
+}
