@@ -1,0 +1,305 @@
+//! Weights go whose removal changes their layer's output least in the mean square.
+//!
+//! `L(W) = ½ ‖X (W − W⁰)ᵀ‖²` over the calibration images, so the Hessian of every row is `H = XᵀX`
+//! (convolutions: of the patches), the same for all rows of a layer or channel group.
+//! - `hessian = "diag"`: score `½ w² H_qq`, no correction. Wanda's score (Sun et al. 2023,
+//!   <https://arxiv.org/abs/2306.11695>), ranked over whole layers.
+//! - `hessian = "full"`: Optimal Brain Compression (Frantar & Alistarh 2022,
+//!   <https://arxiv.org/abs/2208.11580>): exact optimal brain surgeon in every row, the losses of all
+//!   removals ranked over rows, then the least-squares weights on what each row keeps.
+//!
+//! Every layer is fitted to what it puts out in the network before pruning. With `scope = "global"`
+//! layers are compared by loss as a share of `½ ‖X W⁰ᵀ‖²`, the energy of the layer's output.
+
+use graftwork::experiment::spec::{Hessian, MinMse, Scope};
+use tch::{Device, Kind, Tensor, no_grad};
+
+use super::Prunable;
+use super::calibration::{self, Collect, Inputs};
+use super::obs::{self, Elimination};
+use super::selection::{self, Budget};
+use crate::model::Model;
+use crate::stage::{Ended, StageError};
+
+/// Masks weights, and with the full Hessian corrects the others.
+///
+/// `progress` is told rows done and rows in all; it says whether to go on.
+///
+/// # Shapes
+/// - images: `[n, …]`, the network's input
+///
+/// # Errors
+/// [`StageError::Unfit`] for a target that cannot be met or a Hessian that is singular.
+pub fn prune(
+    model: &mut Model,
+    layers: &[Prunable],
+    images: &Tensor,
+    settings: &MinMse,
+    sparsity: f64,
+    scope: Scope,
+    progress: &mut dyn FnMut(u64, u64) -> bool,
+) -> Result<Ended, StageError> {
+    // Before the work, so that a target that cannot be met is told at once.
+    let budget = selection::budget(model, layers, sparsity, scope)?;
+    let inputs = calibration::inputs(model, images, layers, Collect::Grams);
+    match settings.hessian {
+        Hessian::Diag => {
+            let scores: Vec<Tensor> = layers
+                .iter()
+                .zip(&inputs)
+                .map(|(layer, inputs)| diagonal_scores(&Weights::of(model, layer, inputs), inputs))
+                .collect();
+            selection::mask_lowest(model, layers, &scores, sparsity, scope)?;
+            Ok(Ended::Done)
+        }
+        Hessian::Full => {
+            let problems = layers.iter().zip(&inputs);
+            let problems = problems
+                .map(|(layer, inputs)| Problem::new(model, layer, inputs, settings.damping));
+            let problems = problems.collect::<Result<Vec<Problem>, StageError>>()?;
+            Ok(surgeon(model, layers, &problems, &budget, progress))
+        }
+    }
+}
+
+/// A layer's weights as rows, by channel group.
+struct Weights {
+    groups: Vec<Tensor>, // [rows, d] each, f64, on the CPU
+    energy: f64,
+}
+
+impl Weights {
+    fn of(model: &Model, layer: &Prunable, inputs: &Inputs) -> Self {
+        let weight = layer.weight(model).to_device(Device::Cpu).to_kind(Kind::Double);
+        let weight = weight.flatten(1, -1);
+        let groups = weight.split(weight.size()[0] / inputs.grams.len() as i64, 0);
+        let energies = groups.iter().zip(&inputs.grams).map(|(weight, gram)| {
+            0.5 * (weight.matmul(gram) * weight).sum(Kind::Double).double_value(&[])
+        });
+        let energy: f64 = energies.sum();
+        // A layer without any output on the calibration images compares by its raw losses: zeros.
+        Self { energy: if energy > 0.0 { energy } else { 1.0 }, groups }
+    }
+}
+
+fn diagonal_scores(weights: &Weights, inputs: &Inputs) -> Tensor {
+    let scores: Vec<Tensor> = weights
+        .groups
+        .iter()
+        .zip(&inputs.grams)
+        .map(|(weight, gram)| weight.square() * gram.diagonal(0, 0, 1) * (0.5 / weights.energy))
+        .collect();
+    Tensor::cat(&scores, 0)
+}
+
+/// What the surgeon works on in one layer.
+struct Problem {
+    weights: Weights,
+    hessians: Vec<SharedHessian>,
+    /// Row by row, which weights may not be kept; empty where nothing is masked.
+    masked: Vec<Vec<bool>>,
+}
+
+/// A damped Hessian that the rows of a channel group share, and its inverse.
+struct SharedHessian {
+    damped: Tensor,  // [d, d], f64; one on the diagonal of dead inputs
+    inverse: Tensor, // [live, live]
+    /// Inputs that were zero on every calibration image: their weights go first, at no loss.
+    dead: Vec<u32>,
+    live: Vec<u32>,
+}
+
+impl Problem {
+    fn new(
+        model: &Model,
+        layer: &Prunable,
+        inputs: &Inputs,
+        damping: f64,
+    ) -> Result<Self, StageError> {
+        let weights = Weights::of(model, layer, inputs);
+        let hessians = inputs.grams.iter().map(|gram| SharedHessian::new(gram, damping, layer));
+        let masked = layer.mask(model).map(|mask| {
+            let mask = mask.to_device(Device::Cpu).flatten(1, -1).eq(0.0);
+            let rows = mask.size()[0];
+            (0..rows).map(|row| bools(&mask.get(row))).collect::<Vec<_>>()
+        });
+        Ok(Self {
+            hessians: hessians.collect::<Result<_, _>>()?,
+            weights,
+            masked: masked.unwrap_or_default(),
+        })
+    }
+
+    /// Every row with its channel group: `(row in the layer, group, row in the group)`.
+    fn rows(&self) -> impl Iterator<Item = (usize, usize, i64)> {
+        let per_group = self.weights.groups[0].size()[0];
+        (0..self.hessians.len()).flat_map(move |group| {
+            (0..per_group).map(move |row| (group * per_group as usize + row as usize, group, row))
+        })
+    }
+
+    fn masked_in(&self, row: usize) -> usize {
+        self.masked.get(row).map_or(0, |row| row.iter().filter(|&&masked| masked).count())
+    }
+
+    fn weights_of(&self, group: usize, row: i64) -> Tensor {
+        self.weights.groups[group].get(row)
+    }
+
+    /// Masked weights first, then dead inputs, then the surgeon's order.
+    fn eliminate(&self, row: usize, group: usize, row_in_group: i64) -> Elimination {
+        let shared = &self.hessians[group];
+        let weights: Vec<f64> = Vec::try_from(self.weights_of(group, row_in_group)).expect("a row");
+        let masked = |index: u32| self.masked.get(row).is_some_and(|row| row[index as usize]);
+        let live: Vec<u32> = shared.live.iter().copied().filter(|&index| !masked(index)).collect();
+        let dead = shared.dead.iter().copied().filter(|&index| !masked(index));
+        let mut order: Vec<u32> =
+            (0..weights.len() as u32).filter(|&index| masked(index)).chain(dead).collect();
+        let mut losses = vec![0.0; order.len()];
+        let alive: Vec<f64> = live.iter().map(|&index| weights[index as usize]).collect();
+        let surgeon = if live.len() == shared.live.len() {
+            obs::eliminate(&shared.inverse, &alive)
+        } else {
+            obs::eliminate(&obs::inverse(&submatrix(&shared.damped, &live)), &alive)
+        };
+        order.extend(surgeon.order.iter().map(|&place| live[place as usize]));
+        losses.extend(surgeon.losses);
+        Elimination { order, losses }
+    }
+}
+
+impl SharedHessian {
+    fn new(gram: &Tensor, damping: f64, layer: &Prunable) -> Result<Self, StageError> {
+        let diagonal: Vec<f64> = Vec::try_from(gram.diagonal(0, 0, 1)).expect("a vector of f64");
+        let (dead, live): (Vec<u32>, Vec<u32>) =
+            (0..diagonal.len() as u32).partition(|&index| diagonal[index as usize] == 0.0);
+        let mean = diagonal.iter().sum::<f64>() / diagonal.len() as f64;
+        let damped = gram.copy();
+        let mut values = damped.diagonal(0, 0, 1);
+        let _ = values.g_add_scalar_(damping * mean);
+        for &index in &dead {
+            let _ = values.get(i64::from(index)).fill_(1.0);
+        }
+        let (_, info) = submatrix(&damped, &live).linalg_cholesky_ex(false, false);
+        if info.int64_value(&[]) != 0 {
+            return Err(StageError::Unfit(format!(
+                "the Hessian of layer `{}` has no inverse: its {} inputs depend on each other on the calibration images; raise `damping` (now {damping}) or `calibration-samples`",
+                layer.name,
+                live.len()
+            )));
+        }
+        let inverse = obs::inverse(&submatrix(&damped, &live));
+        Ok(Self { damped, inverse, dead, live })
+    }
+}
+
+fn submatrix(matrix: &Tensor, indices: &[u32]) -> Tensor {
+    let index: Vec<i64> = indices.iter().map(|&index| i64::from(index)).collect();
+    let index = Tensor::from_slice(&index);
+    matrix.index_select(0, &index).index_select(1, &index)
+}
+
+fn bools(tensor: &Tensor) -> Vec<bool> {
+    Vec::try_from(tensor).expect("a row of bools")
+}
+
+/// First pass: the losses of every removal in every row. Then the ranking. Then every row's exact
+/// weights on what it keeps.
+fn surgeon(
+    model: &mut Model,
+    layers: &[Prunable],
+    problems: &[Problem],
+    budget: &Budget,
+    progress: &mut dyn FnMut(u64, u64) -> bool,
+) -> Ended {
+    let total: usize = problems.iter().map(|problem| problem.rows().count()).sum();
+    let mut eliminations: Vec<Vec<Elimination>> = Vec::new();
+    let mut done = 0;
+    for problem in problems {
+        let mut rows = Vec::new();
+        for (row, group, row_in_group) in problem.rows() {
+            rows.push(problem.eliminate(row, group, row_in_group));
+            done += 1;
+            if !progress(done, total as u64) {
+                return Ended::Stopped;
+            }
+        }
+        eliminations.push(rows);
+    }
+    for (pool, zeros) in &budget.pools {
+        let counts = removals(pool, &eliminations, problems, *zeros);
+        for (&layer, counts) in pool.iter().zip(counts) {
+            refit(model, &layers[layer], &problems[layer], &eliminations[layer], &counts);
+        }
+    }
+    model.apply_masks();
+    Ended::Done
+}
+
+/// How many weights each row loses, for every layer of a pool.
+///
+/// In a row weights go in the surgeon's order, so a weight counts with the largest loss up to it.
+fn removals(
+    pool: &[usize],
+    eliminations: &[Vec<Elimination>],
+    problems: &[Problem],
+    zeros: usize,
+) -> Vec<Vec<usize>> {
+    let mut ranked: Vec<(f64, usize, usize)> = Vec::new();
+    for (place, &layer) in pool.iter().enumerate() {
+        let start = ranked.len();
+        for (row, elimination) in eliminations[layer].iter().enumerate() {
+            let masked = problems[layer].masked_in(row);
+            let mut largest = 0.0f64;
+            for (removal, loss) in elimination.losses.iter().enumerate() {
+                largest = largest.max(loss / problems[layer].weights.energy);
+                let rank = if removal < masked { f64::NEG_INFINITY } else { largest };
+                ranked.push((rank, place, row));
+            }
+        }
+        // The layer's last weight stays: that which would go last of all its rows.
+        let last = ranked[start..].iter_mut().max_by(|one, other| one.0.total_cmp(&other.0));
+        if let Some(last) = last.filter(|last| last.0 > f64::NEG_INFINITY) {
+            last.0 = f64::INFINITY;
+        }
+    }
+    ranked.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let mut counts: Vec<Vec<usize>> =
+        pool.iter().map(|&layer| vec![0; eliminations[layer].len()]).collect();
+    for (_, place, row) in &ranked[..zeros] {
+        counts[*place][*row] += 1;
+    }
+    counts
+}
+
+fn refit(
+    model: &mut Model,
+    layer: &Prunable,
+    problem: &Problem,
+    eliminations: &[Elimination],
+    counts: &[usize],
+) {
+    let mut weights: Vec<Tensor> = Vec::new();
+    let mut masks: Vec<Tensor> = Vec::new();
+    for (row, group, row_in_group) in problem.rows() {
+        let before = problem.weights_of(group, row_in_group);
+        let elimination = &eliminations[row];
+        let mut support: Vec<i64> =
+            elimination.order[counts[row]..].iter().map(|&index| i64::from(index)).collect();
+        support.sort_unstable();
+        let index = Tensor::from_slice(&support);
+        let zeros = before.zeros_like();
+        masks.push(zeros.index_fill(0, &index, 1.0));
+        // Without a removal the fit is the row itself, and is not computed, to keep its bits.
+        weights.push(if counts[row] == problem.masked_in(row) {
+            before
+        } else {
+            let fitted = obs::refit(&problem.hessians[group].damped, &before, &support);
+            zeros.index_copy(0, &index, &fitted)
+        });
+    }
+    let parameter = model.params_mut().get_mut(&layer.param).expect("a layer of the network");
+    let value = Tensor::cat(&weights, 0).reshape(parameter.value.size());
+    no_grad(|| parameter.value.detach().copy_(&value.to_device(parameter.value.device())));
+    layer.set_mask(model, &Tensor::cat(&masks, 0));
+}

@@ -1,0 +1,536 @@
+//! Criteria on whole networks: exact targets, masks, removal.
+
+use graftwork::experiment::spec::{Hessian, MinMse, Scope};
+use graftwork::network::groups::groups;
+use graftwork::network::op::{BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Relu};
+use graftwork::network::{Network, Op, ParamRole};
+use indexmap::IndexMap;
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use tch::{Device, Kind, Tensor, no_grad};
+
+use super::{Prunable, magnitude, max_entropy, min_mse, prunable, random, selection};
+use crate::model::{Mode, Model};
+use crate::random::{stream, uniform};
+use crate::stage::{Ended, StageError};
+
+/// Parameters and statistics that are nowhere zero or one.
+fn scrambled(network: Network, seed: u64) -> Model {
+    let mut model = Model::new(network, seed, Device::Cpu);
+    for (name, parameter) in model.params_mut() {
+        let mut rng = stream(seed, &format!("scramble {name}"), 0);
+        let low = if name.ends_with("running_var") { 0.5 } else { -1.0 };
+        if parameter.role != ParamRole::Counter {
+            parameter.value = uniform(&parameter.value.size(), low, 1.5, &mut rng);
+        }
+    }
+    model.update_gradient_flags();
+    model
+}
+
+fn mlp() -> Model {
+    let mut network = Network::new("test", &[6]);
+    network.push("fc1", Linear::new(6, 8));
+    network.push("relu1", Relu {});
+    network.push("fc2", Linear::new(8, 5));
+    network.push("relu2", Relu {});
+    network.push("fc3", Linear::new(5, 3));
+    scrambled(network, 4)
+}
+
+fn images(shape: &[i64], seed: u64) -> Tensor {
+    uniform(shape, -1.0, 1.0, &mut stream(seed, "images", 0))
+}
+
+fn zeros(model: &Model, layers: &[Prunable]) -> Vec<usize> {
+    let zeros = |layer: &Prunable| {
+        let nonzero = layer.weight(model).count_nonzero(None::<i64>).int64_value(&[]) as usize;
+        layer.size(model) - nonzero
+    };
+    layers.iter().map(zeros).collect()
+}
+
+fn bits(model: &Model) -> Vec<Vec<u8>> {
+    let bytes = |value: &Tensor| {
+        let mut bytes = vec![0; value.numel() * 4];
+        value.detach().contiguous().copy_data_u8(&mut bytes, value.numel());
+        bytes
+    };
+    model.params().values().map(|parameter| bytes(&parameter.value)).collect()
+}
+
+/// Every way to prune single weights.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Magnitude,
+    Random,
+    Diag,
+    Full,
+}
+
+const WAYS: [Way; 4] = [Way::Magnitude, Way::Random, Way::Diag, Way::Full];
+
+fn prune(model: &mut Model, way: Way, sparsity: f64, scope: Scope) -> Result<(), StageError> {
+    let layers = prunable(model, &[])?;
+    let hessian = match way {
+        Way::Magnitude => {
+            let scores = magnitude(model, &layers);
+            return selection::mask_lowest(model, &layers, &scores, sparsity, scope);
+        }
+        Way::Random => {
+            let scores = random(model, &layers, 3);
+            return selection::mask_lowest(model, &layers, &scores, sparsity, scope);
+        }
+        Way::Diag => Hessian::Diag,
+        Way::Full => Hessian::Full,
+    };
+    let settings = MinMse { hessian, ..MinMse::default() };
+    let shape: Vec<i64> = model.network().input_shape().iter().map(|&n| i64::from(n)).collect();
+    let images = images(&[&[300], shape.as_slice()].concat(), 1);
+    let ended =
+        min_mse::prune(model, &layers, &images, &settings, sparsity, scope, &mut |_, _| true)?;
+    assert_eq!(ended, Ended::Done);
+    Ok(())
+}
+
+#[test]
+fn a_global_target_is_met_to_the_weight() {
+    for way in WAYS {
+        for sparsity in [0.0, 0.1, 0.5, 0.77, 0.95] {
+            let mut model = mlp();
+            let layers = prunable(&model, &[]).unwrap();
+            prune(&mut model, way, sparsity, Scope::Global).unwrap();
+            let wanted = (sparsity * (48.0 + 40.0 + 15.0f64)).round() as usize;
+            assert_eq!(zeros(&model, &layers).iter().sum::<usize>(), wanted, "{way:?} {sparsity}");
+        }
+    }
+}
+
+#[test]
+fn a_target_by_layer_is_met_to_the_weight_in_every_layer() {
+    for way in WAYS {
+        let mut model = mlp();
+        let layers = prunable(&model, &[]).unwrap();
+        prune(&mut model, way, 0.7, Scope::Layer).unwrap();
+        // 0.7 · 48 = 33.6, 0.7 · 40 = 28, 0.7 · 15 = 10.5.
+        assert_eq!(zeros(&model, &layers), [34, 28, 11], "{way:?}");
+    }
+}
+
+#[test]
+fn no_layer_is_emptied() {
+    for way in WAYS {
+        let mut model = mlp();
+        let layers = prunable(&model, &[]).unwrap();
+        // The first layer's weights are so small, and its output, that all its weights would go.
+        let _ = no_grad(|| layers[0].weight(&model).g_mul_scalar_(1e-6));
+        prune(&mut model, way, 0.9, Scope::Global).unwrap();
+        let zeros_left = zeros(&model, &layers);
+        assert_eq!(zeros_left.iter().sum::<usize>(), 93, "{way:?}");
+        assert!(zeros_left[0] < 48 && zeros_left[1] < 40 && zeros_left[2] < 15, "{zeros_left:?}");
+
+        let mut model = mlp();
+        prune(&mut model, way, 0.99, Scope::Layer).unwrap();
+        assert_eq!(zeros(&model, &layers), [47, 39, 14], "{way:?}");
+    }
+}
+
+#[test]
+fn a_target_that_would_empty_a_layer_says_what_is_possible() {
+    let error = prune(&mut mlp(), Way::Magnitude, 0.99, Scope::Global).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "sparsity = 0.99 leaves 1 weights for 3 layers, and each keeps at least one; the largest possible is 0.970873786407767"
+    );
+}
+
+#[test]
+fn what_is_masked_stays_masked_and_counts() {
+    for (first, second) in [(Way::Random, Way::Magnitude), (Way::Magnitude, Way::Full)] {
+        for (way, scope) in
+            [(second, Scope::Global), (second, Scope::Layer), (Way::Diag, Scope::Layer)]
+        {
+            let mut model = mlp();
+            let layers = prunable(&model, &[]).unwrap();
+            prune(&mut model, first, 0.4, Scope::Layer).unwrap();
+            let before: Vec<Tensor> =
+                layers.iter().map(|layer| layer.mask(&model).unwrap().copy()).collect();
+            prune(&mut model, way, 0.7, scope).unwrap();
+            assert_eq!(
+                zeros(&model, &layers).iter().sum::<usize>(),
+                [72, 73][usize::from(scope == Scope::Layer)]
+            );
+            for (layer, before) in layers.iter().zip(before) {
+                let revived: Tensor = layer.mask(&model).unwrap() * (1.0 - before);
+                assert_eq!(revived.count_nonzero(None::<i64>).int64_value(&[]), 0, "{way:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_target_below_the_mask_that_is_there_is_refused() {
+    for way in WAYS {
+        let mut model = mlp();
+        prune(&mut model, Way::Magnitude, 0.7, Scope::Global).unwrap();
+        let error = prune(&mut model, way, 0.5, Scope::Global).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the network already has 0.6990 of its weights masked, more than sparsity = 0.5; ask for more, or prune the network that it came from"
+        );
+        let error = prune(&mut model, way, 0.5, Scope::Layer).unwrap_err().to_string();
+        assert!(error.starts_with("layer `fc"), "{error}");
+    }
+}
+
+#[test]
+fn a_target_that_is_met_already_changes_no_bit() {
+    for way in WAYS {
+        let mut model = mlp();
+        prune(&mut model, Way::Magnitude, 0.6, Scope::Global).unwrap();
+        let before = bits(&model);
+        prune(&mut model, way, 0.6, Scope::Global).unwrap();
+        assert_eq!(before, bits(&model), "{way:?}");
+    }
+}
+
+#[test]
+fn the_same_pruning_twice_is_the_same_to_the_bit() {
+    for way in WAYS {
+        let [one, other] = [(); 2].map(|()| {
+            let mut model = mlp();
+            prune(&mut model, way, 0.6, Scope::Global).unwrap();
+            bits(&model)
+        });
+        assert_eq!(one, other, "{way:?}");
+    }
+}
+
+#[test]
+fn excluded_layers_keep_their_weights_and_do_not_count() {
+    let mut model = mlp();
+    let layers = prunable(&model, &["fc3".to_owned()]).unwrap();
+    let scores = magnitude(&model, &layers);
+    selection::mask_lowest(&mut model, &layers, &scores, 0.5, Scope::Global).unwrap();
+    assert_eq!(zeros(&model, &layers).iter().sum::<usize>(), 44);
+    assert!(model.params()["fc3.weight"].mask.is_none());
+
+    let error = prunable(&model, &["conv".to_owned()]).unwrap_err().to_string();
+    assert_eq!(error, "exclude = \"conv\" matches no layer with weights; there are: fc1, fc2, fc3");
+    let error = prunable(&model, &["*".to_owned()]).unwrap_err().to_string();
+    assert_eq!(error, "`exclude` leaves no layer to prune; there are: fc1, fc2, fc3");
+}
+
+#[test]
+fn weights_that_are_not_finite_are_told_by_layer() {
+    let mut model = mlp();
+    let weight = prunable(&model, &[]).unwrap()[1].weight(&model);
+    let _ = weight.get(0).fill_(f64::NAN);
+    let error = prune(&mut model, Way::Magnitude, 0.5, Scope::Global).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "a weight of layer `fc2` has no finite score; the network that is pruned holds NaN or infinity"
+    );
+}
+
+/// A linear layer of one row whose Hessian over three "images" is the given one.
+fn one_row(hessian: &[f64], weights: &[f64]) -> (Model, Tensor) {
+    let d = weights.len() as i64;
+    let mut network = Network::new("test", &[weights.len() as u32]);
+    network.push("fc", Linear { bias: false, ..Linear::new(weights.len() as u32, 1) });
+    let mut model = Model::new(network, 0, Device::Cpu);
+    model.params_mut()["fc.weight"].value =
+        Tensor::from_slice(weights).to_kind(Kind::Float).reshape([1, d]);
+    model.update_gradient_flags();
+    let hessian = Tensor::from_slice(hessian).reshape([d, d]);
+    (model, hessian.linalg_cholesky(true).to_kind(Kind::Float))
+}
+
+#[track_caller]
+fn check_row(hessian: Hessian, damping: f64, expected: [f64; 3]) {
+    let (mut model, images) =
+        one_row(&[1.0, 0.0, 0.0, 0.0, 4.0, 3.9, 0.0, 3.9, 4.0], &[0.5, 0.6, 0.55]);
+    let layers = prunable(&model, &[]).unwrap();
+    let settings = MinMse { hessian, damping, ..MinMse::default() };
+    min_mse::prune(&mut model, &layers, &images, &settings, 0.34, Scope::Global, &mut |_, _| true)
+        .unwrap();
+    let found: Vec<f32> = Vec::try_from(layers[0].weight(&model).reshape([-1])).unwrap();
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((f64::from(*found) - expected).abs() < 1e-5, "{found} {expected}");
+    }
+}
+
+#[test]
+fn the_full_hessian_removes_and_corrects_where_the_diagonal_only_removes() {
+    check_row(Hessian::Diag, 0.0, [0.0, 0.6, 0.55]);
+    check_row(Hessian::Full, 0.0, [0.5, 1.13625, 0.0]);
+}
+
+#[test]
+fn inputs_that_are_never_there_lose_their_weights_first() {
+    let (mut model, _) = one_row(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0], &[0.1, 5.0, 0.2]);
+    let images = images(&[20, 3], 2) * Tensor::from_slice(&[1.0f32, 0.0, 1.0]);
+    let layers = prunable(&model, &[]).unwrap();
+    let settings = MinMse { damping: 0.0, ..MinMse::default() };
+    min_mse::prune(&mut model, &layers, &images, &settings, 0.34, Scope::Layer, &mut |_, _| true)
+        .unwrap();
+    let found: Vec<f32> = Vec::try_from(layers[0].weight(&model).reshape([-1])).unwrap();
+    assert!((found[0] - 0.1).abs() < 1e-6 && found[1] == 0.0 && (found[2] - 0.2).abs() < 1e-6);
+}
+
+#[test]
+fn a_hessian_without_an_inverse_asks_for_damping() {
+    let (mut model, _) = one_row(&[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0], &[0.1, 5.0, 0.2]);
+    let layers = prunable(&model, &[]).unwrap();
+    let settings = MinMse { damping: 0.0, ..MinMse::default() };
+    let error = min_mse::prune(
+        &mut model,
+        &layers,
+        &Tensor::ones([5, 3], (Kind::Float, Device::Cpu)),
+        &settings,
+        0.5,
+        Scope::Global,
+        &mut |_, _| true,
+    );
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "the Hessian of layer `fc` has no inverse: its 3 inputs depend on each other on the calibration images; raise `damping` (now 0) or `calibration-samples`"
+    );
+}
+
+#[test]
+fn the_surgeon_changes_outputs_less_than_magnitude_does() {
+    let conv = || {
+        let mut network = Network::new("test", &[2, 9, 9]);
+        network.push("conv1", Conv2d { padding: 1, ..Conv2d::new(2, 6, 3) });
+        network.push("relu", Relu {});
+        network.push("conv2", Conv2d { groups: 2, ..Conv2d::new(6, 8, 3) });
+        network.push("flatten", Flatten {});
+        network.push("fc", Linear::new(8 * 49, 3));
+        scrambled(network, 2)
+    };
+    let images = images(&[300, 2, 9, 9], 1);
+    let dense = conv().forward(&images, Mode::Eval, None);
+    let error = |way| {
+        let mut model = conv();
+        prune(&mut model, way, 0.5, Scope::Layer).unwrap();
+        let change = model.forward(&images, Mode::Eval, None) - &dense;
+        change.square().mean(Kind::Double).double_value(&[])
+    };
+    let errors = WAYS.map(error);
+    assert!(errors[3] < errors[0] && errors[3] < errors[2], "{errors:?}");
+}
+
+#[test]
+fn whole_units_go_until_the_target_is_reached() {
+    for scope in [Scope::Global, Scope::Layer] {
+        for sparsity in [0.0, 0.2, 0.5, 0.8] {
+            let mut model = mlp();
+            let layers = prunable(&model, &[]).unwrap();
+            let images = images(&[300, 6], 1);
+            max_entropy::prune(&mut model, &layers, &images, sparsity, scope).unwrap();
+            let zeros: usize = zeros(&model, &layers).iter().sum();
+            let wanted = (sparsity * 103.0f64).round() as usize;
+            // A unit of the first layer has 6 + 5 weights, one of the second 8 + 3.
+            assert!(zeros >= wanted && zeros < wanted + 11, "{scope:?} {sparsity}: {zeros}");
+            let first = model.params()["fc1.weight"].value.abs().sum_dim_intlist(
+                [1].as_slice(),
+                false,
+                Kind::Float,
+            );
+            let gone = first.eq(0.0);
+            let bias = model.params()["fc1.bias"].value.eq(0.0);
+            let reads = model.params()["fc2.weight"]
+                .value
+                .abs()
+                .sum_dim_intlist([0].as_slice(), false, Kind::Float)
+                .eq(0.0);
+            assert!(gone.equal(&bias) && gone.equal(&reads), "rows, bias and columns go together");
+        }
+    }
+}
+
+#[test]
+fn units_cannot_give_more_than_all_but_one_of_each_layer() {
+    let mut model = mlp();
+    let layers = prunable(&model, &[]).unwrap();
+    let images = images(&[300, 6], 1);
+    let error = max_entropy::prune(&mut model, &layers, &images, 0.95, Scope::Global).unwrap_err();
+    // 6 + 1 + 3 weights are left.
+    assert_eq!(
+        error.to_string(),
+        "sparsity = 0.95 is more than whole units can give; with one unit left in each hidden layer it is 0.9029"
+    );
+    let layers = prunable(&model, &["fc2".to_owned()]).unwrap();
+    let error = max_entropy::prune(&mut model, &layers, &images, 0.5, Scope::Global).unwrap_err();
+    assert!(error.to_string().starts_with("max-entropy removes hidden units"), "{error}");
+}
+
+#[test]
+fn a_removed_unit_leaves_its_mean_in_the_bias_of_its_reader() {
+    // Two units pass on the same x in {0.5, 1.5}; one is redundant and goes. The weight 2 of the
+    // one that goes: mean square error 5 without compensation, 2² Var[x] = 1 with it.
+    let mut network = Network::new("test", &[1]);
+    network.push("fc1", Linear::new(1, 2));
+    network.push("relu", Relu {});
+    network.push("fc2", Linear::new(2, 1));
+    let mut model = Model::new(network, 0, Device::Cpu);
+    let mut set = |name: &str, values: &[f32], shape: &[i64]| {
+        model.params_mut()[name].value = Tensor::from_slice(values).reshape(shape);
+    };
+    set("fc1.weight", &[1.0, 1.0], &[2, 1]);
+    set("fc1.bias", &[0.0, 0.0], &[2]);
+    set("fc2.weight", &[1.0, 2.0], &[1, 2]);
+    set("fc2.bias", &[0.0], &[1]);
+    model.update_gradient_flags();
+    let images = Tensor::from_slice(&[0.5f32, 1.5]).reshape([2, 1]);
+    let before = model.forward(&images, Mode::Eval, None);
+    let layers = prunable(&model, &[]).unwrap();
+    max_entropy::prune(&mut model, &layers, &images, 0.5, Scope::Global).unwrap();
+    let gone = i64::from(model.params()["fc2.weight"].value.double_value(&[0, 0]) != 0.0);
+    let weight = [1.0, 2.0][gone as usize];
+    assert!((model.params()["fc2.bias"].value.double_value(&[0]) - weight).abs() < 1e-12);
+    let change = model.forward(&images, Mode::Eval, None) - before;
+    let error = change.square().mean(Kind::Double).double_value(&[]);
+    assert!((error - weight * weight * 0.25).abs() < 1e-12);
+}
+
+/// A random network of convolutions (plain, grouped, depthwise), normalisation, pooling and linear
+/// layers.
+fn fuzzed(seed: u64) -> Network {
+    let mut rng = stream(seed, "network", 0);
+    let mut upto = |n: u32| 1 + rng.random::<u32>() % n;
+    let mut channels = upto(3);
+    let mut network = Network::new("fuzz", &[channels, 12, 12]);
+    let mut name = 0;
+    let mut push = |network: &mut Network, op: Op| {
+        name += 1;
+        network.push(&format!("n{name}"), op);
+    };
+    for _ in 0..upto(3) {
+        let outputs = 2 * upto(4);
+        push(&mut network, Conv2d { padding: 1, ..Conv2d::new(channels, outputs, 3) }.into());
+        channels = outputs;
+        if upto(2) == 1 {
+            push(&mut network, BatchNorm::new(channels).into());
+        }
+        match upto(4) {
+            1 => {
+                let outputs = channels * upto(2);
+                let depthwise = Conv2d { groups: channels, ..Conv2d::new(channels, outputs, 2) };
+                push(&mut network, depthwise.into());
+                channels = outputs;
+            }
+            2 if channels > 2 => {
+                let grouped = Conv2d { groups: 2, ..Conv2d::new(channels, 4, 1) };
+                push(&mut network, grouped.into());
+                channels = 4;
+            }
+            _ => {}
+        }
+        push(&mut network, Relu {}.into());
+        if upto(3) == 1 {
+            push(&mut network, MaxPool2d::new(2).into());
+        }
+    }
+    push(&mut network, Flatten {}.into());
+    let mut features = network.shapes().unwrap().last().unwrap()[0];
+    for _ in 1..upto(3) {
+        let units = upto(6);
+        push(&mut network, Linear::new(features, units).into());
+        if upto(2) == 1 {
+            push(&mut network, BatchNorm::new(units).into());
+        }
+        push(&mut network, Relu {}.into());
+        push(&mut network, Dropout { p: 0.5 }.into());
+        features = units;
+    }
+    push(&mut network, Linear::new(features, 3).into());
+    network
+}
+
+/// For each (parameter, axis): the indices that random units take with them.
+fn random_units(network: &Network, rng: &mut ChaCha8Rng) -> IndexMap<(String, usize), Vec<u32>> {
+    let mut gone: IndexMap<(String, usize), Vec<u32>> = IndexMap::new();
+    for group in groups(network).unwrap() {
+        let stays = rng.random::<u32>() as usize % group.units.len();
+        for (index, unit) in group.units.iter().enumerate() {
+            if index != stays && rng.random::<bool>() {
+                for slice in &unit.slices {
+                    let key = (slice.param.clone(), slice.axis);
+                    gone.entry(key).or_default().extend(&slice.indices);
+                }
+            }
+        }
+    }
+    gone
+}
+
+/// The network without those indices, built from the shapes that are left.
+fn removed(model: &Model, gone: &IndexMap<(String, usize), Vec<u32>>) -> Model {
+    let mut tensors: IndexMap<String, Tensor> = IndexMap::new();
+    for (name, parameter) in model.params() {
+        let mut value = parameter.value.detach();
+        for axis in 0..value.dim() {
+            let without = gone.get(&(name.clone(), axis));
+            let kept: Vec<i64> = (0..value.size()[axis])
+                .filter(|&index| !without.is_some_and(|gone| gone.contains(&(index as u32))))
+                .collect();
+            value = value.index_select(axis as i64, &Tensor::from_slice(&kept));
+        }
+        tensors.insert(name.clone(), value);
+    }
+    let mut network = model.network().clone();
+    for node in &mut network.nodes {
+        let extent = |param: &str, axis: usize| {
+            tensors[&format!("{}.{param}", node.name)].size()[axis] as u32
+        };
+        match &mut node.op {
+            Op::Linear(linear) => {
+                (linear.outputs, linear.inputs) = (extent("weight", 0), extent("weight", 1));
+            }
+            Op::Conv2d(conv) => {
+                if conv.groups == conv.inputs && conv.groups > 1 {
+                    conv.groups = extent("weight", 0) / (conv.outputs / conv.inputs);
+                }
+                conv.outputs = extent("weight", 0);
+                conv.inputs = extent("weight", 1) * conv.groups;
+            }
+            Op::BatchNorm(norm) => norm.features = extent("weight", 0),
+            Op::Input(_) | Op::Relu(_) | Op::MaxPool2d(_) | Op::Flatten(_) | Op::Dropout(_) => {}
+        }
+    }
+    Model::from_tensors(network, tensors, Device::Cpu).unwrap()
+}
+
+#[test]
+fn zeroing_units_is_the_same_as_removing_them() {
+    let mut removals = 0;
+    for seed in 0..150 {
+        let network = fuzzed(seed);
+        let channels = i64::from(network.input_shape()[0]);
+        let model = scrambled(network, seed);
+        let gone = random_units(model.network(), &mut stream(seed, "units", 0));
+        let small = removed(&model, &gone);
+        let mut masked = model.duplicate();
+        for ((param, axis), indices) in &gone {
+            let indices: Vec<i64> = indices.iter().map(|&index| i64::from(index)).collect();
+            let parameter = &masked.params_mut()[param.as_str()];
+            if parameter.role.is_trainable() {
+                let _ = parameter.value.detach().index_fill_(
+                    *axis as i64,
+                    &Tensor::from_slice(&indices),
+                    0.0,
+                );
+            }
+        }
+        removals += usize::from(small.network().param_count() < model.network().param_count());
+        let images = images(&[4, channels, 12, 12], seed);
+        let expected = masked.forward(&images, Mode::Eval, None);
+        let found = small.forward(&images, Mode::Eval, None);
+        let scale = expected.abs().max().double_value(&[]).max(1.0);
+        let error = (found - expected).abs().max().double_value(&[]) / scale;
+        assert!(error < 1e-5, "seed {seed}: {error}\n{:?}", small.network());
+    }
+    assert!(removals > 100, "most networks lose something: {removals}");
+}
