@@ -1,0 +1,153 @@
+//! Unsupervised domain adaptation: one file per method, each a pure function of two batches.
+//!
+//! A method compares what a network makes of a source batch with what it makes of a target batch
+//! ([`Activations`]), and adds a term to the loss of the task. [`Adaptation`] is what an `adapt` stage
+//! optimises.
+//!
+//! Invariant: the target enters training as [`Unlabelled`](crate::data::Unlabelled) and in no other
+//! form. That type holds no labels, so no method, present or future, can read the target's labels.
+//! Choices (the kept epoch, early stopping) are made on the source's validation split.
+
+pub mod coral;
+pub mod dann;
+mod endless;
+pub mod mmd;
+mod objective;
+mod ramp;
+
+pub use objective::{Adaptation, Domains, SOURCE, TARGET};
+pub use ramp::ramp;
+
+use graftwork::experiment::spec::{Coral, Method, Mmd};
+use tch::{Device, Tensor};
+
+use crate::model::Model;
+
+/// What a network makes of one batch of one domain.
+#[derive(Debug)]
+pub struct Activations {
+    /// Input of the last layer, `[batch, features]`.
+    pub features: Tensor,
+    /// Output, `[batch, classes]`.
+    pub logits: Tensor,
+}
+
+/// An adaptation method at work.
+#[derive(Debug)]
+pub enum Transfer {
+    /// See [`dann`].
+    Dann(dann::Adversary),
+    /// See [`coral`].
+    Coral(Coral),
+    /// See [`mmd`].
+    Mmd(Mmd),
+}
+
+/// What a method adds to the loss of a step.
+#[derive(Debug)]
+pub struct Term {
+    /// Added to the task's loss; a scalar with gradient.
+    pub weighted: Tensor,
+    /// What is recorded about it: the loss before its weight, and more.
+    pub named: Vec<(&'static str, Tensor)>,
+}
+
+impl Transfer {
+    /// Sets a method up for a network whose last layer reads that many features; none for
+    /// `source-only`, which looks at no target.
+    pub fn new(method: &Method, features: u32, seed: u64, device: Device) -> Option<Self> {
+        match method {
+            Method::SourceOnly(_) => None,
+            Method::Dann(dann) => {
+                Some(Self::Dann(dann::Adversary::new(dann, features, seed, device)))
+            }
+            Method::Coral(coral) => Some(Self::Coral(coral.clone())),
+            Method::Mmd(mmd) => Some(Self::Mmd(mmd.clone())),
+        }
+    }
+
+    /// The fewest rows of each domain that the method can compare.
+    pub fn smallest_batch(&self) -> u32 {
+        match self {
+            Self::Dann(_) => 1,
+            // A covariance and a discrepancy divide by the number of other rows.
+            Self::Coral(_) | Self::Mmd(_) => 2,
+        }
+    }
+
+    /// What the method adds to the loss; `progress` is the share of the stage that is done.
+    pub fn term(&self, source: &Activations, target: &Activations, progress: f64) -> Term {
+        match self {
+            Self::Dann(adversary) => adversary.term(source, target, progress),
+            Self::Coral(coral) => {
+                let loss = coral::loss(&source.logits, &target.logits);
+                weighted(&loss, coral.weight * ramp(progress, coral.gamma))
+            }
+            Self::Mmd(mmd) => {
+                let loss = mmd::transfer_loss(source, target, mmd);
+                weighted(&loss, mmd.weight * ramp(progress, mmd.gamma))
+            }
+        }
+    }
+
+    /// The network that the method trains besides: DANN's domain classifier.
+    pub fn auxiliary(&mut self) -> Option<&mut Model> {
+        match self {
+            Self::Dann(adversary) => Some(adversary.classifier_mut()),
+            Self::Coral(_) | Self::Mmd(_) => None,
+        }
+    }
+}
+
+fn weighted(loss: &Tensor, weight: f64) -> Term {
+    Term { weighted: loss * weight, named: vec![(TRANSFER_LOSS, loss.detach())] }
+}
+
+/// Recorded as `train/transfer-loss`: what the method measures, before its weight.
+const TRANSFER_LOSS: &str = "transfer-loss";
+
+#[cfg(test)]
+mod testing {
+    use tch::{Kind, Tensor};
+
+    /// A matrix of doubles.
+    pub(super) fn matrix(rows: &[&[f64]]) -> Tensor {
+        Tensor::from_slice(&rows.concat()).reshape([rows.len() as i64, -1])
+    }
+
+    #[track_caller]
+    pub(super) fn assert_close(actual: &Tensor, expected: f64, tolerance: f64) {
+        let actual = actual.double_value(&[]);
+        assert!((actual - expected).abs() <= tolerance, "{actual} is not {expected}");
+    }
+
+    /// Compares the gradient of a scalar function with central differences, value by value, relative
+    /// to the largest gradient.
+    #[track_caller]
+    pub(super) fn check_gradient(at: &Tensor, f: impl Fn(&Tensor) -> Tensor) {
+        const STEP: f64 = 1e-5;
+        let x = at.detach().copy().set_requires_grad(true);
+        f(&x).backward();
+        let gradient = Vec::<f64>::try_from(x.grad().flatten(0, -1)).unwrap();
+        let values = Vec::<f64>::try_from(at.flatten(0, -1)).unwrap();
+        let value_at = |index: usize, offset: f64| {
+            let mut moved = values.clone();
+            moved[index] += offset;
+            f(&Tensor::from_slice(&moved).reshape(at.size())).double_value(&[])
+        };
+        let scale = gradient.iter().fold(1e-3, |most: f64, value| most.max(value.abs()));
+        for (index, gradient) in gradient.iter().enumerate() {
+            let slope = (value_at(index, STEP) - value_at(index, -STEP)) / (2.0 * STEP);
+            assert!(
+                (gradient - slope).abs() <= 1e-4 * scale,
+                "value {index}: the gradient is {gradient}, differences say {slope}"
+            );
+        }
+    }
+
+    /// A batch of doubles without a pattern, the same at every call.
+    pub(super) fn batch(rows: i64, columns: i64, shift: f64) -> Tensor {
+        let index = Tensor::arange(rows * columns, (Kind::Double, tch::Device::Cpu));
+        ((index * 12.9898 + shift).sin() * 1.5 + shift).reshape([rows, columns])
+    }
+}

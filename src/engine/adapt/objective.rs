@@ -1,0 +1,155 @@
+use graftwork::experiment::spec::{Adapt, Loss};
+use tch::{Kind, Tensor};
+
+use super::endless::Endless;
+use super::{Activations, Transfer};
+use crate::data::{Batch, Batches, ImageBatches, Set, TrainSet, Unlabelled};
+use crate::model::{Mode, Model};
+use crate::train::{Objective, Step, Terms, accuracy, evaluate, loss};
+
+/// Index of the source among the domains of a network with domain-specific layers.
+pub const SOURCE: usize = 0;
+/// Index of the target.
+pub const TARGET: usize = 1;
+
+/// The images that an adaptation sees.
+#[derive(Debug, Clone, Copy)]
+pub struct Domains<'a> {
+    /// Name of the source in metric names.
+    pub source_name: &'a str,
+    /// The source's training images, with labels.
+    pub source: &'a TrainSet,
+    /// The source's validation split, which choices are made on; may be empty.
+    pub validation: &'a Set,
+    /// The target's training images. They have no labels.
+    pub target: &'a Unlabelled,
+}
+
+/// What an `adapt` stage optimises: the task's loss on the source, and the method's term.
+///
+/// An epoch has as many steps as the larger domain has whole batches, also where the method does
+/// not look at the target, so that methods are compared after equally many steps.
+///
+/// The domains go through the network one after the other, each normalised by the statistics of its
+/// own batch; both update the running averages of shared batch-norm layers in turn, so these
+/// describe a mixture of both domains. With `joint-batches` they go through as one batch.
+pub struct Adaptation<'a> {
+    domains: Domains<'a>,
+    source: Endless<'a, Batches<'a>>,
+    target: Endless<'a, ImageBatches<'a>>,
+    /// None: the target is not looked at.
+    transfer: Option<Transfer>,
+    task: Loss,
+    joint_batches: bool,
+    /// Recorded before training, with the source's validation split.
+    start: Vec<(String, f64)>,
+}
+
+impl<'a> Adaptation<'a> {
+    /// An adaptation as a stage asks for it.
+    pub fn new(stage: &Adapt, domains: Domains<'a>, transfer: Option<Transfer>, seed: u64) -> Self {
+        let Domains { source, target, .. } = domains;
+        let source_size = stage.source.options().batch_size;
+        let target_size = stage.target.options().batch_size;
+        Self {
+            domains,
+            source: Endless::new(source.len(), source_size, move |pass| source.batches(seed, pass)),
+            target: Endless::new(target.len(), target_size, move |pass| target.batches(seed, pass)),
+            transfer,
+            task: stage.loss.clone(),
+            joint_batches: stage.joint_batches,
+            start: Vec::new(),
+        }
+    }
+
+    /// Records values before training: what the network scores on the target so far.
+    #[must_use]
+    pub fn starting_at(self, start: Vec<(String, f64)>) -> Self {
+        Self { start, ..self }
+    }
+}
+
+/// What the network makes of both batches.
+fn activations(
+    model: &Model,
+    source: &Tensor,
+    target: &Tensor,
+    joint: bool,
+) -> (Activations, Activations) {
+    if !joint {
+        return (forward(model, source, SOURCE), forward(model, target, TARGET));
+    }
+    // No layer is specific to a domain then: the stage sees to it.
+    let both = forward(model, &Tensor::cat(&[source, target], 0), SOURCE);
+    let part = |start, rows| Activations {
+        features: both.features.narrow(0, start, rows),
+        logits: both.logits.narrow(0, start, rows),
+    };
+    let rows = source.size()[0];
+    (part(0, rows), part(rows, target.size()[0]))
+}
+
+fn forward(model: &Model, images: &Tensor, domain: usize) -> Activations {
+    let features = model.feature_node();
+    let (logits, tapped) = model.forward_with(images, Mode::Train, Some(domain), &[features]);
+    let [features] = &tapped[..] else { unreachable!("one node was tapped") };
+    Activations {
+        features: features.flatten(1, -1).to_kind(Kind::Float),
+        logits: logits.to_kind(Kind::Float),
+    }
+}
+
+impl Objective for Adaptation<'_> {
+    fn steps_per_epoch(&self) -> u64 {
+        self.source.length().max(self.target.length())
+    }
+
+    fn begin_epoch(&mut self, epoch: u32) {
+        self.source.begin_epoch(epoch);
+        if self.transfer.is_some() {
+            self.target.begin_epoch(epoch);
+        }
+    }
+
+    fn loss(&mut self, model: &Model, step: &Step) -> Terms {
+        let Batch { images, labels } = self.source.next();
+        let (source, term) = match &self.transfer {
+            None => (forward(model, &images, SOURCE), None),
+            Some(transfer) => {
+                let target = self.target.next();
+                let (source, target) = activations(model, &images, &target, self.joint_batches);
+                let term = transfer.term(&source, &target, step.progress());
+                (source, Some(term))
+            }
+        };
+        let task = loss::supervised(&self.task, &source.logits, &labels, None);
+        let mut named =
+            vec![("accuracy", accuracy(&source.logits, &labels)), ("task-loss", task.detach())];
+        let Some(term) = term else { return Terms { total: task, named } };
+        named.extend(term.named);
+        Terms { total: task + term.weighted, named }
+    }
+
+    fn before(&mut self, model: &Model) -> Vec<(String, f64)> {
+        let mut values = self.start.clone();
+        values.extend(self.validate(model));
+        values
+    }
+
+    fn validate(&mut self, model: &Model) -> Vec<(String, f64)> {
+        let Domains { source_name, validation, .. } = self.domains;
+        if validation.is_empty() {
+            return Vec::new();
+        }
+        evaluate(model, validation, Some(SOURCE)).named(source_name, "val")
+    }
+
+    fn selection(&self) -> (String, String) {
+        let name = self.domains.source_name;
+        (format!("{name}:val/accuracy"), format!("{name}:val/loss"))
+    }
+
+    fn auxiliary(&mut self) -> Option<&mut Model> {
+        self.transfer.as_mut()?.auxiliary()
+    }
+}
