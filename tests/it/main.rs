@@ -1,0 +1,20 @@
+//! The integration tests, in one binary so that it is linked once.
+//!
+//! Everything here goes through public doors: the library's rooms or the `graftwork` command.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test ends where something is not as it should be, and says what it skips"
+)]
+
+mod datasets;
+mod elf;
+#[cfg(unix)]
+mod engine;
+mod house;
+mod language;
+mod planning;
+mod results;
+mod running;
+mod scripted;
