@@ -17,8 +17,9 @@ pub(crate) fn program(folder: &Path, behaviour: &str) -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
     let path = folder.join(format!("engine-{behaviour}"));
     let own = std::env::current_exe().unwrap();
+    // With one thread the test harness would write the test's name into the first message.
     let text = format!(
-        "#!/bin/sh\n{BEHAVIOUR}={behaviour} exec '{}' engine::the_fake_engine --exact --nocapture\n",
+        "#!/bin/sh\n{BEHAVIOUR}={behaviour} exec '{}' engine::the_fake_engine --exact --nocapture --test-threads=2\n",
         own.display()
     );
     // Written elsewhere and renamed, so that no one runs a file that is open for writing.
