@@ -55,6 +55,7 @@ pub(super) fn analyse(
         }
         Stage::Adapt(adapt) => {
             faults.extend(one_domain(site, adapt));
+            faults.extend(joint_and_specific(site, adapt));
             adapt_classes(site, adapt, from.as_deref(), faults);
             from
         }
@@ -309,6 +310,18 @@ fn one_domain(site: &Site<'_>, adapt: &Adapt) -> Option<Fault> {
     let fault = fault.label("the same images");
     let fault = fault.note(site.sources, site.choice(&["source"]), "the source");
     Some(fault.help("choose another dataset, or another `size` of this one"))
+}
+
+/// A layer that each domain has its own copy of cannot take both domains in one batch.
+fn joint_and_specific(site: &Site<'_>, adapt: &Adapt) -> Option<Fault> {
+    if !adapt.joint_batches || adapt.specific.is_empty() {
+        return None;
+    }
+    let message = "`joint-batches` sends both domains through the same layers";
+    let fault = site.fault(Code::Contradiction, site.key(&["joint-batches"]), message);
+    let fault = fault.label("one batch of both domains");
+    let fault = fault.note(site.sources, site.key(&["specific"]), "layers of each domain's own");
+    Some(fault.help("leave out `joint-batches` or `specific`"))
 }
 
 fn adapt_classes(site: &Site<'_>, adapt: &Adapt, from: Option<&Network>, faults: &mut Vec<Fault>) {

@@ -100,7 +100,7 @@ pub fn prepare(
     let options = data.options();
     let change = prepare::Change::new(&images.name, images.shape, options.size, input)?;
     let all = change.apply(&images.train); // [N, C, H, W]
-    let split = split::stratified(&images.train.labels, options.val_fraction, options.split_seed);
+    let split = split::carve(images.train.len(), options.val_fraction, options.split_seed);
     if split.train.is_empty() {
         return Err(DataError::NothingToTrain {
             name: images.name.clone(),

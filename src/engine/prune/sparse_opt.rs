@@ -11,8 +11,9 @@
 //! and lowers it while there are more. The schedule is cubic (Zhu & Gupta 2017,
 //! <https://arxiv.org/abs/1710.01878>) and reaches the target when 0.7 of the steps are done.
 //! What the feedback misses at the end (measured: 1 to 3 % of the weights; the metric
-//! `proximal-sparsity` says what the proximal steps alone reached) is settled by magnitude: the target
-//! is met exactly. Debiasing (masked training without penalty) then undoes the shrinkage.
+//! `proximal-sparsity` says what the proximal steps alone reached) is settled by magnitude: the mask
+//! holds the target exactly. Where the steps left more zeros than that, the others stay free, and
+//! debiasing (masked training without penalty, which undoes the shrinkage) may bring them back.
 
 use graftwork::experiment::spec::{
     Keep, Loss, Optimizer, Precision, Schedule, Scope, Sgd, SparseOpt, Training, Warmup,

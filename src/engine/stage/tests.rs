@@ -338,12 +338,12 @@ fn finetuning_measures_where_it_starts_and_what_it_reached() {
 fn a_teacher_teaches_and_must_fit() {
     let lab = Lab::new();
     let teacher = lab.run("teacher", &pretrain(&json!({})), &[]);
-    let student = lab.checkpoint(&json!({"mlp": {"hidden": [4]}}), 10, |_| {});
+    let student = lab.checkpoint(&json!({"mlp": {"hidden": [32]}}), 10, |_| {});
     let loss = json!({"distillation": {"alpha": 1.0}});
-    let stage = finetune(&json!({"teacher": "dense", "loss": loss, "epochs": 6}));
+    let stage = finetune(&json!({"teacher": "dense", "loss": loss, "epochs": 12}));
     let inputs = [("from", student.as_path()), ("teacher", teacher.draft.as_path())];
     let outcome = lab.run("tuned", &stage, &inputs);
-    let [before, after] = [0, 6].map(|step| outcome.value("mnist:val/accuracy", step));
+    let [before, after] = [0, 12].map(|step| outcome.value("mnist:val/accuracy", step));
     assert!(after > before + 0.3, "{before} to {after}, from the teacher alone");
 
     let teacher = lab.checkpoint(&json!({"mlp": {"hidden": []}}), 4, |_| {});
@@ -512,7 +512,13 @@ fn sparse_optimisation_says_how_near_to_an_optimum_it_came() {
         assert!(thin.value(lambda, 6) > 0.0);
         let reached = thin.value("proximal-sparsity", 6);
         assert!((reached - 0.8).abs() < 0.1, "the steps alone come near the target: {reached}");
-        assert!((thin.value("sparsity", 7) - 0.8).abs() < 1e-4);
+        // Both pools and each layer of 12,544 and 160 weights give 10,163. The steps may leave more
+        // zeros in a layer than were asked for; the mask takes no more.
+        let model = thin.model();
+        let masks = model.params().values().filter_map(|parameter| parameter.mask.as_ref());
+        let masked = masks.map(|mask| mask.eq(0.0).sum(Kind::Int64).int64_value(&[]));
+        assert_eq!(masked.sum::<i64>(), 10_163);
+        assert!(thin.value("sparsity", 7) >= 10_163.0 / 12_704.0 - 1e-12);
     }
 }
 
