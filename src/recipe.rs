@@ -7,6 +7,10 @@
 //! | seed, where a random draw takes part | device, threads, LibTorch's version, host, time |
 //! | keys of the inputs, by role | how many seeds or variants the experiment has |
 //! | content digests of the datasets | where the datasets lie |
+//!
+//! There are two keys. The [`StageKey`] names inputs by their keys, so that it is known before anything
+//! runs. The [`ActionKey`] names them by their content, so that it is known once they exist: a stage
+//! whose inputs came out as they were before, in whatever way, has the result that it had before.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -76,6 +80,14 @@ impl Recipe {
         // Maps of `serde_json` are sorted by key, so that equal recipes are equal texts.
         let text = serde_json::to_vec(self).expect("a recipe is plain JSON");
         StageKey(*blake3::hash(&text).as_bytes())
+    }
+
+    /// The same with the contents of the inputs in place of their keys; `contents` has one for each role.
+    pub fn action(&self, contents: &BTreeMap<String, Content>) -> ActionKey {
+        let recipe = Self { inputs: BTreeMap::new(), ..self.clone() };
+        // The two texts in one list, which no recipe is: no action has the key of a stage.
+        let text = serde_json::to_vec(&(recipe, contents)).expect("a recipe is plain JSON");
+        ActionKey(*blake3::hash(&text).as_bytes())
     }
 }
 
@@ -221,15 +233,43 @@ impl StageKey {
     }
 }
 
+/// What a stage does to given contents: the recipe with the digests of its inputs in place of their keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ActionKey([u8; 32]);
+
+/// The digest of what a stage leaves to its readers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Content(String);
+
+impl Content {
+    /// The digest of named files, each with the digest of its own content.
+    pub fn of<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let files: BTreeMap<&str, &str> = files.into_iter().collect();
+        let text = serde_json::to_vec(&files).expect("names and digests are plain JSON");
+        Self(blake3::hash(&text).to_hex().to_string())
+    }
+}
+
 impl fmt::Display for StageKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
-        let mut text = [0; 64];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
-            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-        }
-        f.pad(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+        hexadecimal(&self.0, f)
     }
+}
+
+impl fmt::Display for ActionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        hexadecimal(&self.0, f)
+    }
+}
+
+fn hexadecimal(bytes: &[u8; 32], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
+    let mut text = [0; 64];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+    f.pad(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
 }
 
 impl fmt::Debug for StageKey {
@@ -394,5 +434,34 @@ mod tests {
             {"kind":"finetune","revision":1,"spec":{"data":{"mnist":{}},"epochs":3,"freeze":["conv1"],"learning-rate-factors":{"fc1":0.1}},"seed":0,"inputs":{"from":"c48455111fe2f28f562e2159d59b25b5037af6545ab68e64982802c628633ffa"},"data":{"mnist":"d1"}}
             64aac5d6f0ed017010804e58b075cb80b3aa2eda3eb9047381a7f4d9c3ccea74
         "#]].assert_eq(&shown.concat());
+    }
+
+    #[test]
+    fn an_action_sees_what_its_inputs_are_and_not_how_they_came_about() {
+        let finetune = |input: &str| {
+            let stage = stage("[finetune]\nfrom = 'thin'\ndata.mnist = {}\nepochs = 1");
+            let inputs = BTreeMap::from([("from".to_owned(), recipe(input).key())]);
+            Recipe::new(&stage, 0, inputs, BTreeMap::new())
+        };
+        let pretrain = |epochs: u32| {
+            format!("[pretrain]\nmodel.lenet5 = {{}}\ndata.mnist = {{}}\nepochs = {epochs}")
+        };
+        let (one, other) = (finetune(&pretrain(1)), finetune(&pretrain(2)));
+        let content =
+            |digest| BTreeMap::from([("from".to_owned(), Content::of([("model", digest)]))]);
+        assert_ne!(one.key(), other.key());
+        assert_eq!(one.action(&content("a")), other.action(&content("a")));
+        assert_ne!(one.action(&content("a")), one.action(&content("b")));
+        assert_ne!(one.action(&content("a")).to_string(), one.key().to_string());
+        let longer = Recipe { seed: Some(1), ..one.clone() };
+        assert_ne!(one.action(&content("a")), longer.action(&content("a")));
+    }
+
+    #[test]
+    fn a_content_is_its_files_whatever_their_order() {
+        let one = Content::of([("a", "1"), ("b", "2")]);
+        assert_eq!(one, Content::of([("b", "2"), ("a", "1")]));
+        assert_ne!(one, Content::of([("a", "2"), ("b", "1")]));
+        assert_ne!(one, Content::of([("a", "1")]));
     }
 }

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
-use super::prepare::{ExperimentArgs, Past, Prepared, count, duration};
+use super::prepare::{ExperimentArgs, Past, Prepared, SelectionArgs, count, duration};
 use super::{Context, Outcome};
 use crate::experiment::label;
 use crate::plan::{Counts, History, Reason, draw};
@@ -19,19 +19,24 @@ pub(super) struct Args {
     /// Shows every stage of this name with the reason why it runs or not
     #[arg(long, value_name = "STAGE")]
     why: Option<String>,
+    #[command(flatten)]
+    selection: SelectionArgs,
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
-    show(&args.experiment, args.why.as_deref(), context)
+    show(&args.experiment, &args.selection, args.why.as_deref(), context)
 }
 
 /// Shows what a run would do, and why.
 pub(super) fn show(
     args: &ExperimentArgs,
+    selection: &SelectionArgs,
     why: Option<&str>,
     context: &Context,
 ) -> anyhow::Result<Outcome> {
-    let Some(prepared) = Prepared::new(args, context)? else { return Ok(Outcome::Usage) };
+    let Some(prepared) = Prepared::new(args, &selection.selection(), context)? else {
+        return Ok(Outcome::Usage);
+    };
     let past = Past::open(&context.results)?;
     let name = &prepared.checked.experiment.name;
     let history = History::new(past.previous(name)?);
@@ -39,7 +44,7 @@ pub(super) fn show(
     let reasons: Vec<Reason> = prepared
         .plan
         .order()
-        .map(|node| history.why(&prepared.plan, node, prepared.is_cached(node), &made))
+        .map(|node| history.why(&prepared.plan, node, &prepared.presences, &prepared.todo, &made))
         .collect();
     let survey = Survey { prepared: &prepared, past: &past, reasons };
     if let Some(stage) = why

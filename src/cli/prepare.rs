@@ -1,5 +1,6 @@
 //! What `run` and `plan` do first: file to plan, and what of it is in the store.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -12,8 +13,9 @@ use crate::dataset::{DatasetError, Found};
 use crate::experiment::spec::{Data, Stage};
 use crate::experiment::{self, Checked, Trial};
 use crate::ledger::{Ledger, LedgerError};
-use crate::plan::{self, Made, Plan, Previous};
-use crate::schedule::queue;
+use crate::plan::{self, Made, Plan, Presence, Previous, Selection, Task, Todo};
+use crate::recipe::StageKey;
+use crate::schedule::{self, queue};
 use crate::store::Store;
 
 /// The arguments that say what the experiment is.
@@ -24,6 +26,27 @@ pub(super) struct ExperimentArgs {
     /// Changes a value of the file: `thin.sparsity=0.8`, `seeds=[0]`; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub sets: Vec<String>,
+}
+
+/// The arguments that say which part of it is meant.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct SelectionArgs {
+    /// Only stages of this name and what they need; may be given several times
+    #[arg(long, value_name = "STAGE")]
+    until: Vec<String>,
+    /// Nothing but what matches: `moved`, `t*`, `thin.sparsity=0.9`, `seed=0`; may be given several times
+    #[arg(long, value_name = "PATTERN")]
+    only: Vec<String>,
+    /// Makes stages of this name anew, even where they are there; may be given several times
+    #[arg(long, value_name = "STAGE")]
+    force: Vec<String>,
+}
+
+impl SelectionArgs {
+    pub(super) fn selection(&self) -> Selection {
+        let Self { until, only, force } = self.clone();
+        Selection { until, only, force }
+    }
 }
 
 /// A planned experiment.
@@ -37,13 +60,19 @@ pub(super) struct Prepared {
     /// Why datasets are missing.
     pub missing: Vec<DatasetError>,
     pub store: Store,
-    /// Whether each node's checkpoint is in the store, by index.
-    pub cached: Vec<bool>,
+    /// What the store has of each stage, by index.
+    pub presences: Vec<Presence>,
+    /// What is to be done.
+    pub todo: Todo,
 }
 
 impl Prepared {
     /// Reads and plans an experiment; none if the file has faults, which have been printed.
-    pub(super) fn new(args: &ExperimentArgs, context: &Context) -> anyhow::Result<Option<Self>> {
+    pub(super) fn new(
+        args: &ExperimentArgs,
+        selection: &Selection,
+        context: &Context,
+    ) -> anyhow::Result<Option<Self>> {
         let file = args.file.display().to_string();
         let text =
             std::fs::read_to_string(&args.file).with_context(|| format!("cannot read `{file}`"))?;
@@ -72,17 +101,30 @@ impl Prepared {
             }
         }
         let store = Store::open(context.results.join("store"));
-        let cached = plan.order().map(|node| store.contains(&plan.graph[node].key)).collect();
-        Ok(Some(Self { text, checked, plan, folders, missing, store, cached }))
+        let presences = schedule::survey(&plan, &store)?;
+        // Asked only where a checkpoint is gone, so that a run with nothing to do opens no ledger for it.
+        let past: OnceCell<Option<Past>> = OnceCell::new();
+        let known = |key: &StageKey| {
+            let past = past.get_or_init(|| Past::open(&context.results).ok());
+            past.as_ref().is_some_and(|past| past.made(key).is_some())
+        };
+        let todo = plan::select(&plan, &presences, &known, selection)?;
+        Ok(Some(Self { text, checked, plan, folders, missing, store, presences, todo }))
     }
 
     pub(super) fn is_cached(&self, node: NodeIndex) -> bool {
-        self.cached[node.index()]
+        self.presences[node.index()] == Presence::Cached
+            && self.todo.task(node) != Some(Task::Force)
     }
 
-    /// The stages that are not in the store, each after its inputs.
+    /// How many stages are there and not forced.
+    pub(super) fn cached(&self) -> usize {
+        self.plan.order().filter(|&node| self.is_cached(node)).count()
+    }
+
+    /// The stages that are not there as they should be, each after its inputs.
     pub(super) fn todo(&self) -> Vec<NodeIndex> {
-        self.plan.order().filter(|node| !self.is_cached(*node)).collect()
+        self.todo.to_make()
     }
 
     /// How many of these stages can run at once.
@@ -142,7 +184,7 @@ impl Past {
             .collect())
     }
 
-    pub(super) fn made(&self, key: &crate::recipe::StageKey) -> Option<Made> {
+    pub(super) fn made(&self, key: &StageKey) -> Option<Made> {
         // A ledger that cannot answer explains nothing; the plan does not depend on it.
         let (experiment, ended_ms) = self.ledger.as_ref()?.made_by(key).ok()??;
         Some(Made { experiment, ended_ms })

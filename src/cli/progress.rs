@@ -71,6 +71,8 @@ impl Observer for Lines<'_> {
             Notice::Measured { .. } => {}
             Notice::Waiting { node } => self.say(*node, "another run computes it; waiting"),
             Notice::Taken { node } => self.end(*node, "done by another run"),
+            Notice::Adopted { node } => self.end(*node, "adopted, its inputs came out as before"),
+            Notice::Kept { node } => self.say(*node, "stays, its inputs came out as before"),
             Notice::Done { node, seconds } => {
                 self.end(*node, &format!("done in {}", duration(*seconds)));
             }
@@ -196,6 +198,8 @@ impl Observer for Bars<'_> {
             }
             Notice::Measured { .. } | Notice::Waiting { .. } => {}
             Notice::Taken { node } => self.end(*node, Some("done by another run")),
+            Notice::Adopted { node } => self.end(*node, None),
+            Notice::Kept { .. } => {}
             Notice::Done { node, seconds } => {
                 self.end(*node, Some(&format!("done in {}", duration(*seconds))));
             }
@@ -258,6 +262,8 @@ impl Observer for Json<'_> {
             Notice::Measured { node, points } => ("metrics", *node, json!({ "points": points })),
             Notice::Waiting { node } => ("waiting", *node, json!({})),
             Notice::Taken { node } => ("taken", *node, json!({})),
+            Notice::Adopted { node } => ("adopted", *node, json!({})),
+            Notice::Kept { node } => ("kept", *node, json!({})),
             Notice::Done { node, seconds } => ("done", *node, json!({ "seconds": seconds })),
             Notice::Failed { node, error, retry } => {
                 ("failed", *node, json!({ "error": error, "retry": retry }))

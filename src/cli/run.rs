@@ -10,7 +10,7 @@ use petgraph::graph::NodeIndex;
 use serde_json::json;
 
 use super::prepare::{
-    ExperimentArgs, Past, Prepared, count, duration, host, ledger_path, open_ledger,
+    ExperimentArgs, Past, Prepared, SelectionArgs, count, duration, host, ledger_path, open_ledger,
 };
 use super::{Context, Outcome, progress};
 use crate::experiment::label;
@@ -34,6 +34,8 @@ pub(super) struct Args {
     /// Stops at the first failure; running stages save their progress
     #[arg(long)]
     fail_fast: bool,
+    #[command(flatten)]
+    selection: SelectionArgs,
     /// Shows what would run, and why, and runs nothing
     #[arg(long)]
     dry_run: bool,
@@ -49,10 +51,11 @@ fn device(text: &str) -> Result<String, String> {
 
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     if args.dry_run {
-        return super::plan::show(&args.experiment, None, context);
+        return super::plan::show(&args.experiment, &args.selection, None, context);
     }
     let started = Instant::now();
-    let Some(prepared) = Prepared::new(&args.experiment, context)? else {
+    let Some(prepared) = Prepared::new(&args.experiment, &args.selection.selection(), context)?
+    else {
         return Ok(Outcome::Usage);
     };
     if !prepared.missing.is_empty() {
@@ -80,7 +83,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     ctrlc::set_handler(move || drop(interrupts.send(Signal::Interrupt)))
         .context("cannot listen for Ctrl-C")?;
     if !context.json {
-        let cached = prepared.plan.counts().distinct - todo.len();
+        let cached = prepared.cached();
         eprintln!(
             "{}: {} to run, {cached} cached; {} on {}, {} each",
             prepared.checked.experiment.name,
@@ -99,7 +102,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
         let mut observer = progress::observer(&prepared.plan, &todo, &seconds, context.json);
         let work = Work {
             plan: &prepared.plan,
-            todo: &todo,
+            todo: &prepared.todo,
             store: &prepared.store,
             data: &prepared.folders,
             run,
@@ -126,15 +129,21 @@ fn nothing_to_do(args: &Args, prepared: &Prepared, context: &Context) -> anyhow:
         ledger.end_run(run, "done", now_ms())?;
     }
     let counts = prepared.plan.counts();
+    let cached = prepared.cached();
     if context.json {
-        let finished = json!({ "done": 0, "cached": counts.distinct, "failed": [] });
+        let finished = json!({ "done": 0, "adopted": 0, "cached": cached, "failed": [] });
         println!("{}", json!({ "finished": finished }));
+        return Ok(Outcome::Fine);
+    }
+    let name = &prepared.checked.experiment.name;
+    let trials = count(counts.trials, "trial");
+    if cached == counts.distinct {
+        let stages = count(cached, "stage");
+        eprintln!("{name}: nothing to do, all {stages} of {trials} are cached");
     } else {
+        let stages = count(counts.distinct, "stage");
         eprintln!(
-            "{}: nothing to do, all {} of {} are cached",
-            prepared.checked.experiment.name,
-            count(counts.distinct, "stage"),
-            count(counts.trials, "trial")
+            "{name}: nothing to do, {cached} of {stages} of {trials} are cached and no other is asked for"
         );
     }
     Ok(Outcome::Fine)
@@ -252,7 +261,8 @@ fn word(outcome: Outcome) -> &'static str {
 }
 
 fn report(prepared: &Prepared, summary: &Summary, context: &Context, seconds: f64) {
-    let cached = prepared.cached.iter().filter(|cached| **cached).count() + summary.taken.len();
+    let remade = summary.done.iter().filter(|&&node| prepared.is_cached(node)).count();
+    let cached = prepared.cached() - remade + summary.taken.len();
     let name = &prepared.checked.experiment.name;
     let title = |node| prepared.plan.title(node, &label);
     if context.json {
@@ -262,6 +272,7 @@ fn report(prepared: &Prepared, summary: &Summary, context: &Context, seconds: f6
         });
         let finished = json!({
             "done": summary.done.len(),
+            "adopted": summary.adopted.len(),
             "cached": cached,
             "failed": failed.collect::<Vec<_>>(),
             "skipped": summary.skipped.len(),
@@ -275,6 +286,7 @@ fn report(prepared: &Prepared, summary: &Summary, context: &Context, seconds: f6
     }
     let mut parts = vec![format!("{} done", summary.done.len()), format!("{cached} cached")];
     let counts = [
+        (summary.adopted.len(), "adopted"),
         (summary.failed.len(), "failed"),
         (summary.skipped.len(), "skipped"),
         (summary.left.len(), "left for the next run"),

@@ -24,6 +24,9 @@ pub use fault::{Code, Fault, Faults, Note};
 pub use schema::schema;
 pub use trial::{Checked, Trial, label};
 
+/// Whether a name matches a pattern, as the language writes patterns of names.
+pub use crate::network::matches;
+
 use check::Walker;
 use fault::{Sources, Span};
 use grammar::EXPERIMENT;

@@ -71,6 +71,20 @@ pub enum LedgerError {
         /// The newest known version.
         known: i64,
     },
+    /// An older graftwork wrote it, and it cannot be written to.
+    #[error(
+        "`{}` has version {found} and cannot be brought to version {known}, since it cannot be written; \
+         copy the results folder to where it can, and name it with --results",
+        path.display()
+    )]
+    Older {
+        /// The ledger's file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The version that this graftwork reads.
+        known: i64,
+    },
     /// The file is something else.
     #[error(
         "`{}` is not a ledger of graftwork or is damaged ({reason}); \
@@ -178,6 +192,10 @@ impl Ledger {
             let uri = format!("file:{}?immutable=1", uri_path(path));
             let flags = flags | OpenFlags::SQLITE_OPEN_URI;
             connection = Connection::open_with_flags(uri, flags).map_err(failed)?;
+        }
+        if schema::is_older(&connection, path)? {
+            // Where it cannot be written to, the check below says so.
+            let _ = Self::open(path);
         }
         let ledger = Self { connection, path: path.to_owned(), metric_names: HashMap::new() };
         ledger.connection.busy_timeout(BUSY_TIMEOUT).map_err(ledger.failed("set up the reader"))?;

@@ -217,7 +217,7 @@ impl Ledger {
     /// If SQLite cannot read.
     pub fn durations(&self) -> Result<BTreeMap<String, f64>, LedgerError> {
         let sql = "SELECT kind, avg(ended_ms - started_ms) / 1000.0 FROM attempt \
-                   WHERE outcome = 'done' AND run IS NOT NULL GROUP BY kind";
+                   WHERE outcome = 'done' AND run IS NOT NULL AND adopted IS NULL GROUP BY kind";
         let pairs = self.list("read durations", sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(pairs.into_iter().collect())
     }

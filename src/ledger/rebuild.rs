@@ -1,12 +1,13 @@
 //! The ledger from the store: every checkpoint says what it is and what was measured.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Transaction, params};
 use serde_json::Value;
 
 use super::write::{insert_points, insert_recipes};
-use super::{Ledger, LedgerError};
+use super::{Ledger, LedgerError, RunId};
 use crate::protocol::Point;
 use crate::recipe::Recipe;
 
@@ -51,42 +52,40 @@ impl Ledger {
         Ok(rebuilt)
     }
 
+    /// Records that a run took the result in a checkpoint's folder for its own stage of this name.
+    ///
+    /// # Errors
+    /// If the checkpoint is not whole or SQLite cannot write.
+    pub fn record_adoption(
+        &mut self,
+        run: RunId,
+        name: &str,
+        folder: &Path,
+    ) -> Result<(), LedgerError> {
+        let checkpoint = Checkpoint::read(folder).map_err(|reason| {
+            self.strange(format!("the checkpoint in `{}`: {reason}", folder.display()))
+        })?;
+        let failed = self.failed("record an adopted result");
+        let mut names = self.metric_names.clone();
+        let record = |transaction: &Transaction| -> rusqlite::Result<()> {
+            checkpoint.insert(transaction, &mut names, Some((run, name)))
+        };
+        self.write(record).map_err(failed)?;
+        self.metric_names = names;
+        Ok(())
+    }
+
     fn restore(&mut self, checkpoint: &Checkpoint) -> Result<bool, LedgerError> {
         let failed = self.failed("restore a checkpoint");
         let mut names = self.metric_names.clone();
-        let Checkpoint { recipe, points, manifest } = checkpoint;
-        let key = recipe.key().to_string();
+        let key = checkpoint.recipe.key().to_string();
         let restore = |transaction: &Transaction| -> rusqlite::Result<bool> {
-            insert_recipes(transaction, std::slice::from_ref(recipe))?;
+            insert_recipes(transaction, std::slice::from_ref(&checkpoint.recipe))?;
             let known = "SELECT EXISTS (SELECT 1 FROM attempt WHERE key = ? AND outcome = 'done')";
             if transaction.prepare_cached(known)?.query_row([&key], |row| row.get(0))? {
                 return Ok(false);
             }
-            let text = |field: &str| find(manifest, field).and_then(Value::as_str).unwrap_or("");
-            let time = |fields: [&str; 2]| {
-                fields.iter().find_map(|field| find(manifest, field)).and_then(Value::as_i64)
-            };
-            let ended = time(["ended-ms", "ended"]);
-            let started = time(["started-ms", "started"]).or(ended).unwrap_or(0);
-            let attempt = transaction
-                .prepare_cached(
-                    "INSERT INTO attempt (run, key, kind, name, device, engine, libtorch, threads, \
-                     host, started_ms, ended_ms, outcome) \
-                     VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'done')",
-                )?
-                .insert(params![
-                    key,
-                    recipe.kind.as_str(),
-                    text("name"),
-                    text("device"),
-                    text("engine"),
-                    text("libtorch"),
-                    find(manifest, "threads").and_then(Value::as_i64).unwrap_or(0),
-                    text("host"),
-                    started,
-                    ended,
-                ])?;
-            insert_points(transaction, &mut names, attempt, points)?;
+            checkpoint.insert(transaction, &mut names, None)?;
             Ok(true)
         };
         let restored = self.write(restore).map_err(failed)?;
@@ -103,6 +102,43 @@ struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// Records how the checkpoint was made as an attempt: of a run that adopted it, with the name that
+    /// its stage has there, or of none.
+    fn insert(
+        &self,
+        transaction: &Transaction,
+        names: &mut HashMap<String, i64>,
+        adopter: Option<(RunId, &str)>,
+    ) -> rusqlite::Result<()> {
+        let text = |field: &str| find(&self.manifest, field).and_then(Value::as_str).unwrap_or("");
+        let time = |fields: [&str; 2]| {
+            fields.iter().find_map(|field| find(&self.manifest, field)).and_then(Value::as_i64)
+        };
+        let ended = time(["ended-ms", "ended"]);
+        let started = time(["started-ms", "started"]).or(ended).unwrap_or(0);
+        let attempt = transaction
+            .prepare_cached(
+                "INSERT INTO attempt (run, key, kind, name, device, engine, libtorch, threads, \
+                 host, started_ms, ended_ms, outcome, adopted) \
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'done', ?)",
+            )?
+            .insert(params![
+                adopter.map(|(run, _)| run.0),
+                self.recipe.key().to_string(),
+                self.recipe.kind.as_str(),
+                adopter.map_or(text("name"), |(_, name)| name),
+                text("device"),
+                text("engine"),
+                text("libtorch"),
+                find(&self.manifest, "threads").and_then(Value::as_i64).unwrap_or(0),
+                text("host"),
+                started,
+                ended,
+                find(&self.manifest, "adopted").and_then(Value::as_str),
+            ])?;
+        insert_points(transaction, names, attempt, &self.points)
+    }
+
     fn read(folder: &Path) -> Result<Self, String> {
         let read = |name: &str| {
             std::fs::read_to_string(folder.join(name))

@@ -11,7 +11,8 @@ const APPLICATION_ID: i64 = 0x6772_6674;
 
 /// One script per version; number `n` takes a ledger from version `n` to `n + 1`. Scripts that have
 /// been released never change.
-const MIGRATIONS: [&str; 1] = [include_str!("../../schemas/ledger.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../../schemas/ledger.sql"), include_str!("../../schemas/ledger-2.sql")];
 
 /// The version that this graftwork writes.
 const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -29,11 +30,15 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), LedgerEr
         State::Empty => {
             Err(LedgerError::Absent { folder: path.parent().unwrap_or(path).to_owned() })
         }
-        State::Version(_) => Err(LedgerError::NotALedger {
-            path: path.to_owned(),
-            reason: "its version has never been released".to_owned(),
-        }),
+        State::Version(found) => {
+            Err(LedgerError::Older { path: path.to_owned(), found, known: VERSION })
+        }
     }
+}
+
+/// Whether a file is a ledger that an older graftwork wrote.
+pub(super) fn is_older(connection: &Connection, path: &Path) -> Result<bool, LedgerError> {
+    Ok(matches!(state(connection, path)?, State::Version(version) if version < VERSION))
 }
 
 /// Brings a file to the version that this program writes.
@@ -136,8 +141,28 @@ mod tests {
             let message = error.to_string().replace(path.to_str().unwrap(), "FILE");
             assert_eq!(
                 message,
-                "`FILE` has version 4, this graftwork knows versions up to 1; update graftwork"
+                "`FILE` has version 5, this graftwork knows versions up to 2; update graftwork"
             );
+        }
+    }
+
+    #[test]
+    fn an_older_ledger_is_brought_up_to_date_by_whoever_opens_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger.sqlite");
+        for open in [Ledger::open, Ledger::open_read_only] {
+            let _ = std::fs::remove_file(&path);
+            let old = Connection::open(&path).unwrap();
+            old.execute_batch(MIGRATIONS[0]).unwrap();
+            old.execute_batch("INSERT INTO experiment (name) VALUES ('digits')").unwrap();
+            old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+            old.pragma_update(None, "user_version", 1).unwrap();
+            drop(old);
+            let ledger = open(&path).unwrap();
+            assert_eq!(version(&ledger.connection).unwrap(), VERSION);
+            let names = "SELECT count(adopted) + (SELECT count(*) FROM experiment) FROM attempt";
+            let kept: i64 = ledger.connection.query_row(names, [], |row| row.get(0)).unwrap();
+            assert_eq!(kept, 1);
         }
     }
 

@@ -4,9 +4,13 @@
 //! file; digests of datasets, and what lies in the store, are passed in.
 
 mod draw;
+mod presence;
+mod select;
 mod why;
 
 pub use draw::{Group, draw};
+pub use presence::Presence;
+pub use select::{SelectError, Selection, Task, Todo, select};
 pub use why::{Change, History, Made, Previous, Reason};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

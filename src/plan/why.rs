@@ -8,7 +8,7 @@ use petgraph::graph::NodeIndex;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Plan, PlannedTrial};
+use super::{Plan, PlannedTrial, Presence, Task, Todo};
 use crate::recipe::{Recipe, StageKey};
 
 /// A trial of the last run of the same experiment.
@@ -45,8 +45,28 @@ pub enum Reason {
     NeverRun {},
     /// It was in the last run, which did not finish it.
     Unfinished {},
+    /// It is not there, and the same was done to inputs of the same content before: that result is taken.
+    Adopted {
+        /// The key whose checkpoint is taken.
+        from: StageKey,
+        /// Who made it; nothing if the ledger does not know.
+        made: Option<Made>,
+    },
     /// It was finished, and its checkpoint is not in the store any more.
     CheckpointMissing {},
+    /// It was finished, and a file of its checkpoint has been changed or removed.
+    CheckpointDamaged {},
+    /// Its checkpoint is not in the store any more, but its results are recorded and all that read it is there.
+    NotNeeded {},
+    /// It is not there, and the selection leaves it out.
+    LeftOut {},
+    /// It is there, and is made anew because the user says so.
+    Forced {},
+    /// It is there, and stays if its input, which is made anew, comes out as before.
+    InputRemade {
+        /// The input's name.
+        name: String,
+    },
     /// Its settings or its seed differ from the last run's.
     SpecChanged {
         /// What differs.
@@ -108,7 +128,22 @@ impl fmt::Display for Reason {
             Self::Cached { made: Some(made) } => write!(f, "cached, made by {}", made.experiment),
             Self::NeverRun {} => write!(f, "never run"),
             Self::Unfinished {} => write!(f, "not finished in the last run"),
+            Self::Adopted { made: None, .. } => {
+                write!(f, "adopted: the same was done to the same inputs")
+            }
+            Self::Adopted { made: Some(made), .. } => {
+                write!(f, "adopted: {} did the same to the same inputs", made.experiment)
+            }
             Self::CheckpointMissing {} => write!(f, "checkpoint missing"),
+            Self::CheckpointDamaged {} => write!(f, "checkpoint damaged"),
+            Self::NotNeeded {} => {
+                write!(f, "not needed: its checkpoint is gone, and all that read it is cached")
+            }
+            Self::LeftOut {} => write!(f, "left out"),
+            Self::Forced {} => write!(f, "forced"),
+            Self::InputRemade { name } => {
+                write!(f, "cached, and stays if {name} comes out as before")
+            }
             Self::SpecChanged { changes } => {
                 let shown: Vec<_> = changes.iter().map(Change::to_string).collect();
                 write!(f, "spec changed: {}", shown.join(", "))
@@ -139,23 +174,32 @@ impl History {
         Self { by_trial, keys: keys.collect(), trials }
     }
 
-    /// Why a node must run; `cached` and `made` say what the store and the ledger know of a key.
+    /// Why a node must run, or need not. `presences` and `made` say what the store and the ledger know,
+    /// `todo` what is to be done.
     pub fn why(
         &self,
         plan: &Plan,
         node: NodeIndex,
-        cached: bool,
+        presences: &[Presence],
+        todo: &Todo,
         made: &dyn Fn(&StageKey) -> Option<Made>,
     ) -> Reason {
         let key = &plan.graph[node].key;
         if let Some(name) = plan.graph[node].data().find(|name| plan.missing_data.contains(*name)) {
             return Reason::DataMissing { name: name.to_owned() };
         }
-        if cached {
-            return Reason::Cached { made: made(key) };
-        }
-        if made(key).is_some() {
-            return Reason::CheckpointMissing {};
+        match (todo.task(node), presences[node.index()]) {
+            (Some(Task::Force), _) => return Reason::Forced {},
+            (Some(Task::Check), _) => return input_remade(plan, node, todo),
+            (None, Presence::Cached) => return Reason::Cached { made: made(key) },
+            (None, _) if todo.is_wanted(node) => return Reason::NotNeeded {},
+            (None, _) => return Reason::LeftOut {},
+            (Some(_), Presence::Adoptable(from)) => {
+                return Reason::Adopted { from, made: made(&from) };
+            }
+            (Some(_), Presence::Damaged) => return Reason::CheckpointDamaged {},
+            (Some(_), _) if made(key).is_some() => return Reason::CheckpointMissing {},
+            (Some(_), _) => {}
         }
         if self.keys.contains(key) {
             return Reason::Unfinished {};
@@ -195,6 +239,13 @@ impl History {
         let olds = self.trials.iter().filter(|old| old.seed == trial.seed && axes_changed(old));
         olds.rev().max_by_key(alike).and_then(|old| old.stages.get(stage))
     }
+}
+
+fn input_remade(plan: &Plan, node: NodeIndex, todo: &Todo) -> Reason {
+    let inputs = plan.inputs(node);
+    let remade = inputs.values().find(|input| todo.task(**input).is_some());
+    let name = remade.map_or("its input", |&input| plan.graph[input].name());
+    Reason::InputRemade { name: name.to_owned() }
 }
 
 fn name(settings: &IndexMap<String, Value>, seed: u64) -> String {

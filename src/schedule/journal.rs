@@ -1,10 +1,11 @@
 //! What a run writes down, and the buffer before it.
 
 use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::Token;
-use crate::ledger::{AttemptId, AttemptOutcome, Ledger, LedgerError, NewAttempt};
+use crate::ledger::{AttemptId, AttemptOutcome, Ledger, LedgerError, NewAttempt, RunId};
 use crate::protocol::Point;
 
 /// Points that are written together at most.
@@ -19,6 +20,12 @@ pub trait Journal {
     /// # Errors
     /// If it cannot be written now.
     fn begin(&mut self, attempt: &NewAttempt) -> Result<AttemptId, LedgerError>;
+
+    /// Writes down that a run took the result in a checkpoint's folder for its own stage of this name.
+    ///
+    /// # Errors
+    /// If the checkpoint cannot be read or it cannot be written now.
+    fn adopt(&mut self, run: RunId, name: &str, folder: &Path) -> Result<(), LedgerError>;
 
     /// Writes down what an attempt measured.
     ///
@@ -42,6 +49,10 @@ pub trait Journal {
 impl Journal for Ledger {
     fn begin(&mut self, attempt: &NewAttempt) -> Result<AttemptId, LedgerError> {
         self.begin_attempt(attempt)
+    }
+
+    fn adopt(&mut self, run: RunId, name: &str, folder: &Path) -> Result<(), LedgerError> {
+        self.record_adoption(run, name, folder)
     }
 
     fn points(&mut self, attempt: AttemptId, points: &[Point]) -> Result<(), LedgerError> {
@@ -72,6 +83,7 @@ pub(super) struct Books<'a> {
 
 enum Entry {
     Begin(Box<NewAttempt>),
+    Adopt { run: RunId, name: String, folder: PathBuf },
     Points(Vec<Point>),
     End(AttemptOutcome, Option<String>, i64),
 }
@@ -84,6 +96,11 @@ impl<'a> Books<'a> {
 
     pub(super) fn begin(&mut self, token: Token, attempt: NewAttempt) {
         self.entries.push_back((token, Entry::Begin(Box::new(attempt))));
+        self.write();
+    }
+
+    pub(super) fn adopt(&mut self, token: Token, run: RunId, name: String, folder: PathBuf) {
+        self.entries.push_back((token, Entry::Adopt { run, name, folder }));
         self.write();
     }
 
@@ -145,6 +162,7 @@ fn write(
             ids.insert(token, journal.begin(attempt)?);
             Ok(())
         }
+        Entry::Adopt { run, name, folder } => journal.adopt(*run, name, folder),
         Entry::Points(points) => ids.get(&token).map_or(Ok(()), |id| journal.points(*id, points)),
         Entry::End(outcome, error, ended_ms) => {
             let Some(id) = ids.get(&token) else { return Ok(()) };
@@ -160,7 +178,6 @@ mod tests {
     use std::str::FromStr;
 
     use super::*;
-    use crate::ledger::RunId;
     use crate::recipe::StageKey;
 
     /// Fails as often as it is told to, then writes lines.
@@ -184,6 +201,10 @@ mod tests {
     impl Journal for Moody {
         fn begin(&mut self, attempt: &NewAttempt) -> Result<AttemptId, LedgerError> {
             self.write(format!("begin {}", attempt.name)).map(|()| AttemptId(7))
+        }
+
+        fn adopt(&mut self, _: RunId, name: &str, _: &Path) -> Result<(), LedgerError> {
+            self.write(format!("adopt {name}"))
         }
 
         fn points(&mut self, id: AttemptId, points: &[Point]) -> Result<(), LedgerError> {

@@ -1,7 +1,7 @@
 //! The run loop and the engine processes.
 //!
-//! [`queue`] decides what runs next, an [`Executor`] runs it, [`run`] is the one thread that owns the
-//! queue, the store and the journal. Everything that happens elsewhere reaches it as a [`Signal`].
+//! [`survey`] looks what of a plan is there, [`queue`] decides what runs next, an [`Executor`] runs it,
+//! [`run`] is the one thread that owns the queue, the store and the journal. Everything that happens elsewhere reaches it as a [`Signal`].
 
 pub mod queue;
 
@@ -9,11 +9,13 @@ mod journal;
 mod layout;
 mod local;
 mod run;
+mod survey;
 
 pub use journal::Journal;
 pub use layout::{Layout, layout};
 pub use local::{Launch, Local};
 pub use run::{Failure, Policy, Summary, Work, run};
+pub use survey::survey;
 
 use petgraph::graph::NodeIndex;
 
@@ -91,6 +93,16 @@ pub enum Notice<'a> {
     },
     /// Another run has computed this stage in the meantime.
     Taken {
+        /// The stage.
+        node: NodeIndex,
+    },
+    /// Its inputs came out as those of a checkpoint that is there, so its result is that one.
+    Adopted {
+        /// The stage.
+        node: NodeIndex,
+    },
+    /// Its inputs were made anew and came out as they were, so its checkpoint stays.
+    Kept {
         /// The stage.
         node: NodeIndex,
     },

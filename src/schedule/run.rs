@@ -9,12 +9,14 @@ use petgraph::graph::NodeIndex;
 
 use super::journal::{Books, Journal};
 use super::queue::Queue;
+use super::survey::{contents, needed};
 use super::{Executor, Notice, Observer, Signal, Token};
 use crate::experiment::spec::StageKind;
 use crate::ledger::{AttemptOutcome, NewAttempt, RunId};
-use crate::plan::Plan;
+use crate::plan::{Plan, Task, Todo};
 use crate::protocol::{Event, Job, Ready};
-use crate::store::{Draft, Lock, Made, Store, StoreError};
+use crate::recipe::{ActionKey, StageKey};
+use crate::store::{Draft, Lock, Made, State, Store, StoreError};
 
 /// How often a key that another run computes is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -25,8 +27,8 @@ const TICK: Duration = Duration::from_secs(1);
 pub struct Work<'a> {
     /// The plan.
     pub plan: &'a Plan,
-    /// The stages of the plan that are not in the store, in the plan's order.
-    pub todo: &'a [NodeIndex],
+    /// What is to be done for which of its stages.
+    pub todo: &'a Todo,
     /// Where checkpoints are.
     pub store: &'a Store,
     /// Folders of the datasets by name.
@@ -59,6 +61,10 @@ pub struct Summary {
     pub done: Vec<NodeIndex>,
     /// Stages that another run computed meanwhile.
     pub taken: Vec<NodeIndex>,
+    /// Stages whose result was there under another key.
+    pub adopted: Vec<NodeIndex>,
+    /// Stages that were looked at again because an input was made anew, and stay as they are.
+    pub kept: Vec<NodeIndex>,
     /// Stages that failed.
     pub failed: Vec<Failure>,
     /// Stages that read a failed one.
@@ -91,7 +97,7 @@ pub fn run(
     journal: &mut dyn Journal,
     observer: &mut dyn Observer,
 ) -> Summary {
-    let stages = work.todo.iter().map(|&node| {
+    let stages = work.todo.tasks().map(|(node, _)| {
         let inputs = work.plan.inputs(node).into_values().collect();
         let seconds = (work.duration)(work.plan.graph[node].recipe.kind);
         (node, inputs, (seconds * 1000.0).max(1.0) as u64)
@@ -168,10 +174,14 @@ struct Running {
 enum Claim {
     /// The key is ours to compute.
     Ours(Lock),
+    /// The result is there under another key.
+    Adopt(Lock, StageKey),
     /// Another run computes it.
     Theirs,
-    /// It is in the store.
+    /// Another run has computed it.
     There,
+    /// It is there and still has what its inputs give.
+    Kept,
 }
 
 impl Coordinator<'_> {
@@ -180,15 +190,11 @@ impl Coordinator<'_> {
         self.look_at_blocked();
         while let Some(slot) = self.idle_slot() {
             let Some(node) = self.queue.pop() else { return };
-            match self.claim(node) {
-                Ok(Claim::Ours(lock)) => self.start(slot, node, lock),
-                Ok(Claim::There) => self.take(node),
-                Ok(Claim::Theirs) => {
-                    self.observer.notice(&Notice::Waiting { node });
-                    self.blocked.push(node);
-                }
-                Err(error) => self.give_up(node, error.to_string()),
+            let claim = self.claim(node);
+            if matches!(claim, Ok(Claim::Theirs)) {
+                self.observer.notice(&Notice::Waiting { node });
             }
+            self.act_on(claim, node, Some(slot));
         }
     }
 
@@ -198,13 +204,19 @@ impl Coordinator<'_> {
         }
         self.looked = Instant::now();
         for node in std::mem::take(&mut self.blocked) {
-            let slot = self.idle_slot();
-            match (self.claim(node), slot) {
-                (Ok(Claim::There), _) => self.take(node),
-                (Ok(Claim::Ours(lock)), Some(slot)) => self.start(slot, node, lock),
-                (Ok(_), _) => self.blocked.push(node),
-                (Err(error), _) => self.give_up(node, error.to_string()),
-            }
+            let (claim, slot) = (self.claim(node), self.idle_slot());
+            self.act_on(claim, node, slot);
+        }
+    }
+
+    fn act_on(&mut self, claim: Result<Claim, StoreError>, node: NodeIndex, slot: Option<usize>) {
+        match (claim, slot) {
+            (Ok(Claim::There), _) => self.take(node),
+            (Ok(Claim::Kept), _) => self.keep(node),
+            (Ok(Claim::Adopt(lock, other)), _) => self.adopt(node, &lock, &other),
+            (Ok(Claim::Ours(lock)), Some(slot)) => self.start(slot, node, lock),
+            (Ok(Claim::Ours(_) | Claim::Theirs), _) => self.blocked.push(node),
+            (Err(error), _) => self.give_up(node, error.to_string()),
         }
     }
 
@@ -213,14 +225,56 @@ impl Coordinator<'_> {
     }
 
     fn claim(&self, node: NodeIndex) -> Result<Claim, StoreError> {
-        let key = &self.work.plan.graph[node].key;
-        let lock = self.work.store.lock(key)?;
+        let (store, planned) = (self.work.store, &self.work.plan.graph[node]);
+        let task = self.work.todo.task(node).unwrap_or(Task::Make);
+        let lock = store.lock(&planned.key)?;
         // Looked at after the lock: whoever had it before us may have finished the key.
-        Ok(match (self.work.store.contains(key), lock) {
-            (true, _) => Claim::There,
-            (false, Some(lock)) => Claim::Ours(lock),
-            (false, None) => Claim::Theirs,
+        let is_there = || {
+            let state = store.state(&planned.key, &needed(&planned.stage));
+            state.map(|state| state == State::Whole)
+        };
+        let Some(lock) = lock else {
+            let settles = matches!(task, Task::Make | Task::Restore);
+            return Ok(if settles && is_there()? { Claim::There } else { Claim::Theirs });
+        };
+        match task {
+            Task::Force => return Ok(Claim::Ours(lock)),
+            Task::Make | Task::Restore if is_there()? => return Ok(Claim::There),
+            Task::Make | Task::Restore | Task::Check => {}
+        }
+        let known = self.action(node)?.and_then(|action| store.find_action(&action));
+        Ok(match known {
+            Some(key) if key == planned.key => {
+                if task == Task::Check && is_there()? {
+                    Claim::Kept
+                } else {
+                    Claim::Ours(lock)
+                }
+            }
+            Some(key) if store.state(&key, &needed(&planned.stage))? == State::Whole => {
+                Claim::Adopt(lock, key)
+            }
+            _ => Claim::Ours(lock),
         })
+    }
+
+    /// What a stage does to the contents that its inputs have; nothing for a stage without inputs, whose
+    /// key says as much.
+    fn action(&self, node: NodeIndex) -> Result<Option<ActionKey>, StoreError> {
+        let planned = &self.work.plan.graph[node];
+        let mut manifests = Vec::new();
+        for (role, input) in self.work.plan.inputs(node) {
+            manifests.push((role, self.work.store.manifest(&self.work.plan.graph[input].key)?));
+        }
+        let contents = contents(&manifests);
+        Ok((!contents.is_empty()).then(|| planned.recipe.action(&contents)))
+    }
+
+    fn record_action(&self, action: Option<ActionKey>, node: NodeIndex) {
+        if let Some(action) = action {
+            // One that is not recorded is computed again one day; that is all.
+            let _ = self.work.store.record_action(&action, &self.work.plan.graph[node].key);
+        }
     }
 
     fn take(&mut self, node: NodeIndex) {
@@ -229,8 +283,32 @@ impl Coordinator<'_> {
         self.observer.notice(&Notice::Taken { node });
     }
 
+    fn keep(&mut self, node: NodeIndex) {
+        self.queue.finish(node);
+        self.summary.kept.push(node);
+        self.observer.notice(&Notice::Kept { node });
+    }
+
+    fn adopt(&mut self, node: NodeIndex, lock: &Lock, other: &StageKey) {
+        let planned = &self.work.plan.graph[node];
+        match self.work.store.adopt(lock, other, &planned.recipe) {
+            Ok(_) => {
+                self.record_action(self.action(node).ok().flatten(), node);
+                self.tokens += 1;
+                let folder = self.work.store.path(&planned.key);
+                let name = planned.name().to_owned();
+                self.books.adopt(Token(self.tokens), self.work.run, name, folder);
+                self.queue.finish(node);
+                self.summary.adopted.push(node);
+                self.observer.notice(&Notice::Adopted { node });
+            }
+            Err(error) => self.give_up(node, error.to_string()),
+        }
+    }
+
     fn start(&mut self, slot: usize, node: NodeIndex, lock: Lock) {
         let draft = match self.work.store.draft(&lock) {
+            Ok(draft) if self.replaces(node) => draft.replacing(),
             Ok(draft) => draft,
             Err(error) => return self.give_up(node, error.to_string()),
         };
@@ -251,6 +329,11 @@ impl Coordinator<'_> {
         });
         self.begin(slot);
         self.executor.start(slot, token, job);
+    }
+
+    /// Whether what the store has under the stage's key is to make room.
+    fn replaces(&self, node: NodeIndex) -> bool {
+        self.work.todo.task(node).is_some_and(|task| task != Task::Make)
     }
 
     fn job(&self, node: NodeIndex, draft: &Draft) -> Job {
@@ -351,10 +434,13 @@ impl Coordinator<'_> {
             host: attempt.host,
             started_ms: attempt.started_ms,
             ended_ms,
+            adopted: None,
         };
         let seconds = running.started.elapsed().as_secs_f64();
+        let action = self.action(node).ok().flatten();
         match running.draft.commit(&self.work.plan.graph[node].recipe, &made) {
             Ok(_) => {
+                self.record_action(action, node);
                 self.books.end(token, AttemptOutcome::Done, None, ended_ms);
                 self.queue.finish(node);
                 self.summary.done.push(node);

@@ -18,6 +18,7 @@ pub struct Draft {
     key: StageKey,
     path: PathBuf,
     resumed: bool,
+    replaces: bool,
 }
 
 impl Draft {
@@ -48,7 +49,7 @@ impl Draft {
             fs::create_dir(&path).map_err(at("create", &path))?;
         }
         let resumed = names(&path)?.iter().any(|name| is_progress(name));
-        Ok(Self { store: store.clone(), key: *key, path, resumed })
+        Ok(Self { store: store.clone(), key: *key, path, resumed, replaces: false })
     }
 
     /// The folder.
@@ -59,6 +60,12 @@ impl Draft {
     /// Whether an earlier attempt left progress here.
     pub fn is_resumed(&self) -> bool {
         self.resumed
+    }
+
+    /// The draft of a checkpoint that takes the place of the one that is there.
+    #[must_use]
+    pub fn replacing(self) -> Self {
+        Self { replaces: true, ..self }
     }
 
     /// Adds a line to the stage's log.
@@ -91,13 +98,27 @@ impl Draft {
         for name in names(&self.path)?.iter().filter(|name| is_progress(name)) {
             remove(&self.path.join(name))?;
         }
-        self.write(RECIPE, &pretty(recipe))?;
         let mut files = BTreeMap::new();
-        for name in names(&self.path)?.into_iter().filter(|name| name != MANIFEST) {
+        let written = names(&self.path)?.into_iter();
+        for name in written.filter(|name| ![MANIFEST, RECIPE].contains(&name.as_str())) {
             let path = self.path.join(&name);
             files.insert(name, digest(&path)?);
             sync(&path)?;
         }
+        self.seal(files, recipe, made)
+    }
+
+    /// Adds recipe and manifest to files that are on the disk, and makes all of it the checkpoint.
+    pub(super) fn seal(
+        self,
+        mut files: BTreeMap<String, Digest>,
+        recipe: &Recipe,
+        made: &Made,
+    ) -> Result<Manifest, StoreError> {
+        self.write(RECIPE, &pretty(recipe))?;
+        let path = self.path.join(RECIPE);
+        files.insert(RECIPE.to_owned(), digest(&path)?);
+        sync(&path)?;
         let manifest = Manifest { files, made: made.clone() };
         self.write(MANIFEST, &pretty(&manifest))?;
         sync(&self.path.join(MANIFEST))?;
@@ -113,23 +134,43 @@ impl Draft {
             fs::create_dir_all(group).map_err(at("create", group))?;
             sync(self.store.root())?;
         }
-        if self.store.contains(&self.key) {
+        if self.store.contains(&self.key) && !self.replaces {
             // Where locks do not reach, as on some network disks, another may have been faster: its
             // checkpoint may be in use already.
             remove(&self.path)?;
         } else {
-            // What is there without a manifest is no checkpoint: someone deleted a part of it.
-            if target.exists() {
-                remove(&target)?;
-            }
+            let old = self.set_aside(&target)?;
             fs::rename(&self.path, &target).map_err(at("rename", &self.path))?;
             sync(group)?;
+            if let Some(old) = old {
+                remove(&old)?;
+                let _ = fs::remove_dir(self.store.root().join("replaced"));
+            }
         }
         // The rest only tidies up.
         let _ = fs::remove_dir(self.store.drafts(&self.key));
         let _ = fs::remove_dir(self.store.root().join("drafts"));
         let _ = fs::remove_dir_all(self.store.failed(&self.key));
         Ok(())
+    }
+
+    /// Moves what is in the checkpoint's place out of the way: one that is replaced, or what someone left
+    /// who deleted a part of it. By a rename, so that a crash never leaves half of an old one there.
+    fn set_aside(&self, target: &Path) -> Result<Option<PathBuf>, StoreError> {
+        let folder = self.store.root().join("replaced");
+        let old = folder.join(self.key.to_string());
+        if !target.exists() {
+            return Ok(None);
+        }
+        fs::create_dir_all(&folder).map_err(at("create", &folder))?;
+        if old.exists() {
+            remove(&old)?;
+        }
+        match fs::rename(target, &old) {
+            Ok(()) => Ok(Some(old)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(at("rename", target)(error)),
+        }
     }
 
     /// Keeps the log of a failed attempt where [`Store::log`] finds it. With `keep_progress` the next
@@ -156,7 +197,7 @@ fn is_progress(name: &str) -> bool {
     name.starts_with("progress")
 }
 
-fn remove(path: &Path) -> Result<(), StoreError> {
+pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
     let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     removed.map_err(at("remove", path))
 }

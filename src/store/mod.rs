@@ -2,19 +2,25 @@
 //!
 //! ```text
 //! <store>/<2 digits>/<key>/   a checkpoint: recipe.json, model.safetensors, metrics.jsonl, log.txt, manifest.json, …
+//! <store>/actions/<2 digits>/<action>   a link whose target is the key that an action's result is found under
 //! <store>/drafts/<key>/<n>/   what an attempt has written so far; kept, so that the next one resumes
 //! <store>/failed/<key>/       the log of the last attempt that failed
+//! <store>/replaced/<key>/      a checkpoint whose successor is being put in its place
 //! <store>/locks/<key>         held while a process computes the key
 //! ```
 //!
-//! A checkpoint appears by one rename after all of it has reached the disk, and is never written again.
-//! Only the holder of a key's [`Lock`] writes a draft of it.
+//! A checkpoint appears by one rename after all of it has reached the disk, and its files are never
+//! written again; one that was damaged, or is made anew by force, is replaced as a whole. Only the holder
+//! of a key's [`Lock`] writes a draft of it.
 
+mod action;
 mod draft;
 mod lock;
+mod state;
 
 pub use draft::Draft;
 pub use lock::Lock;
+pub use state::State;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -23,11 +29,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::recipe::{Recipe, StageKey};
+use crate::recipe::{Content, Recipe, StageKey};
 
 const MANIFEST: &str = "manifest.json";
 const RECIPE: &str = "recipe.json";
 const LOG: &str = "log.txt";
+const METRICS: &str = "metrics.jsonl";
 
 /// The folder of all checkpoints.
 #[derive(Debug, Clone)]
@@ -43,6 +50,16 @@ pub struct Manifest {
     pub files: BTreeMap<String, Digest>,
     /// How it was made.
     pub made: Made,
+}
+
+impl Manifest {
+    /// What the stages that read this checkpoint see of it: its files, but not how they came about (the
+    /// recipe, the log, what was measured on the way).
+    pub fn content(&self) -> Content {
+        let unseen = [RECIPE, LOG, METRICS];
+        let files = self.files.iter().filter(|(name, _)| !unseen.contains(&name.as_str()));
+        Content::of(files.map(|(name, digest)| (name.as_str(), digest.blake3.as_str())))
+    }
 }
 
 /// Size and content of a file.
@@ -77,6 +94,9 @@ pub struct Made {
     pub started_ms: i64,
     /// When it ended, in milliseconds since 1970.
     pub ended_ms: i64,
+    /// The checkpoint that it was taken from, if nothing was computed: its inputs had the same content.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<StageKey>,
 }
 
 /// A difference between a checkpoint and its manifest.
@@ -258,11 +278,10 @@ fn sync(path: &Path) -> Result<(), StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::spec::StageKind;
 
-    fn recipe(epochs: u32) -> Recipe {
+    pub(super) fn recipe(epochs: u32) -> Recipe {
         Recipe {
-            kind: StageKind::Pretrain,
+            kind: crate::experiment::spec::StageKind::Pretrain,
             revision: 1,
             spec: serde_json::json!({ "epochs": epochs }),
             seed: Some(0),
@@ -271,17 +290,17 @@ mod tests {
         }
     }
 
-    fn made() -> Made {
+    pub(super) fn made() -> Made {
         Made { experiment: "digits".to_owned(), ended_ms: 5, ..Made::default() }
     }
 
-    fn store() -> (tempfile::TempDir, Store) {
+    pub(super) fn store() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path().join("store"));
         (folder, store)
     }
 
-    fn write(draft: &Draft, name: &str, text: &str) {
+    pub(super) fn write(draft: &Draft, name: &str, text: &str) {
         fs::write(draft.path().join(name), text).unwrap();
     }
 

@@ -15,6 +15,7 @@ mod engine;
 mod house;
 mod language;
 mod planning;
+mod rerunning;
 mod results;
 mod running;
 mod scripted;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use graftwork::experiment::label;
 use graftwork::experiment::spec::Stage;
-use graftwork::plan::{History, Previous, Reason};
+use graftwork::plan::{self, History, Node, Presence, Previous, Reason, Selection};
 use graftwork::recipe::{Recipe, StageKey};
 use petgraph::graph::NodeIndex;
 use proptest::prelude::*;
@@ -158,16 +158,6 @@ fn other_content_of_a_dataset_runs_everything() {
 }
 
 #[test]
-fn a_deleted_checkpoint_is_made_again_and_nothing_else() {
-    let mut world = World::new();
-    world.run(DIGITS, &[]);
-    let plan = world.plan(DIGITS, &[]);
-    let thin = plan.trials[0].stages["thin"];
-    std::fs::remove_dir_all(world.store().path(&plan.graph[thin].key)).unwrap();
-    assert_eq!(world.run(DIGITS, &[]), BTreeMap::from([("thin".to_owned(), 1)]));
-}
-
-#[test]
 fn a_pinned_seed_and_a_stage_without_draws_are_shared_by_all_seeds() {
     let pinned = DIGITS.replace("epochs = 3", "epochs = 3\nseed = 7");
     let counts = World::new().run(&pinned, &[]);
@@ -224,10 +214,13 @@ fn check_why(changed: &str, sets: &[&str], expected: &[&str]) {
     let history = History::new(previous.collect());
     let plan = world.plan(changed, sets);
     let cached: Vec<StageKey> = past.graph.node_weights().map(|node| node.key).collect();
-    let why = |&node: &NodeIndex| {
-        let cached = cached.contains(&plan.graph[node].key);
-        history.why(&plan, node, cached, &|_| None).to_string()
+    let presence = |node: &Node| {
+        if cached.contains(&node.key) { Presence::Cached } else { Presence::Missing }
     };
+    let presences: Vec<_> = plan.graph.node_weights().map(presence).collect();
+    let todo = plan::select(&plan, &presences, &|_| false, &Selection::default()).unwrap();
+    let why =
+        |&node: &NodeIndex| history.why(&plan, node, &presences, &todo, &|_| None).to_string();
     let reasons: Vec<_> = plan.trials[0].stages.values().map(why).collect();
     assert_eq!(reasons, expected);
 }
@@ -290,9 +283,12 @@ fn a_past_that_was_planned_and_not_finished_is_told_so() {
     let stages = BTreeMap::from([("dense".to_owned(), (known.key, known.recipe.clone()))]);
     let settings = plan.trials[0].settings.clone();
     let history = History::new(vec![Previous { settings, seed: 0, stages }]);
-    assert_eq!(history.why(&plan, node, false, &|_| None), Reason::Unfinished {});
-    let made = graftwork::plan::Made { experiment: "digits".to_owned(), ended_ms: 0 };
-    let why = history.why(&plan, node, false, &|_| Some(made.clone()));
+    let presences = vec![Presence::Missing; plan.graph.node_count()];
+    let todo = plan::select(&plan, &presences, &|_| false, &Selection::default()).unwrap();
+    let why = history.why(&plan, node, &presences, &todo, &|_| None);
+    assert_eq!(why, Reason::Unfinished {});
+    let made = plan::Made { experiment: "digits".to_owned(), ended_ms: 0 };
+    let why = history.why(&plan, node, &presences, &todo, &|_| Some(made.clone()));
     assert_eq!(why, Reason::CheckpointMissing {});
 }
 

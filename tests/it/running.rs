@@ -104,7 +104,9 @@ fn fail_fast_starts_nothing_more_and_saves_what_runs() {
 fn a_dead_worker_is_a_failed_stage_and_its_progress_is_kept() {
     let mut world = World::new();
     let script = |job: &graftwork::protocol::Job, _| match job.name.as_str() {
-        "dense" => vec![progress(1), Step::Write("progress.json", "1"), Step::Die("killed")],
+        "dense" => {
+            vec![progress(1), Step::Write("progress.json", "1".to_owned()), Step::Die("killed")]
+        }
         _ => well(),
     };
     let summary = world.run_script(HOUSE, &[], &script);
@@ -118,7 +120,10 @@ fn a_dead_worker_is_a_failed_stage_and_its_progress_is_kept() {
 fn a_worker_that_dies_of_its_own_progress_starts_anew() {
     let mut world = World::new();
     world.run_script(HOUSE, &[], &|_, _| {
-        vec![Step::Write("progress.json", "poison"), Step::Die("cannot read progress.json")]
+        vec![
+            Step::Write("progress.json", "poison".to_owned()),
+            Step::Die("cannot read progress.json"),
+        ]
     });
     world.run(HOUSE, &[]);
     assert!(world.told.contains(&"dense starts".to_owned()), "{:?}", world.told);
@@ -128,7 +133,7 @@ fn a_worker_that_dies_of_its_own_progress_starts_anew() {
 fn the_first_interrupt_saves_and_the_next_run_goes_on() {
     let mut world = World::new();
     let summary = world.run_script(HOUSE, &[], &|job, _| match job.name.as_str() {
-        "dense" => vec![progress(1), Step::Write("progress.json", "1"), Step::Hang],
+        "dense" => vec![progress(1), Step::Write("progress.json", "1".to_owned()), Step::Hang],
         "other" => vec![Step::Interrupt, Step::Hang],
         _ => well(),
     });

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use graftwork::experiment;
 use graftwork::ledger::{Ledger, NewRun, RunId, TrialRecord};
-use graftwork::plan::{self, Plan};
+use graftwork::plan::{self, Plan, Selection};
 use graftwork::protocol::{Event, Job, Point, Progress, Ready};
 use graftwork::recipe::StageKey;
 use graftwork::schedule::{self, Executor, Notice, Observer, Policy, Signal, Summary, Token, Work};
@@ -21,7 +21,7 @@ pub(crate) enum Step {
     /// Says something.
     Say(Event),
     /// Writes a file into the draft.
-    Write(&'static str, &'static str),
+    Write(&'static str, String),
     /// The engine dies.
     Die(&'static str),
     /// The user interrupts.
@@ -32,13 +32,26 @@ pub(crate) enum Step {
     Sleep(Duration),
 }
 
-/// Writes a checkpoint and ends well.
+/// Writes a checkpoint and ends well; the weights are those of every other stage that does.
 pub(crate) fn well() -> Vec<Step> {
+    well_with("weights")
+}
+
+/// Writes a checkpoint with weights that no stage of another key has, and ends well.
+pub(crate) fn well_of_its_own(job: &Job) -> Vec<Step> {
+    well_with(&format!("weights of {}", job.key))
+}
+
+/// Writes a checkpoint with these weights and ends well.
+pub(crate) fn well_with(weights: &str) -> Vec<Step> {
     let point = Point { name: "train/loss".to_owned(), step: 1, value: 0.5 };
     vec![
         Step::Say(Event::Metrics(vec![point])),
-        Step::Write("model.safetensors", "weights"),
-        Step::Write("metrics.jsonl", "{\"name\":\"train/loss\",\"step\":1,\"value\":0.5}\n"),
+        Step::Write("model.safetensors", weights.to_owned()),
+        Step::Write(
+            "metrics.jsonl",
+            "{\"name\":\"train/loss\",\"step\":1,\"value\":0.5}\n".to_owned(),
+        ),
         Step::Say(Event::Done {}),
     ]
 }
@@ -123,6 +136,8 @@ pub(crate) struct World {
     _own: Option<TempDir>,
     pub(crate) ledger: Ledger,
     pub(crate) policy: Policy,
+    /// What the next runs are asked for.
+    pub(crate) selection: Selection,
     pub(crate) slots: usize,
     /// Digests of the datasets are made of this.
     pub(crate) data: &'static str,
@@ -146,6 +161,7 @@ impl World {
             _own: None,
             ledger: Ledger::in_memory().unwrap(),
             policy: Policy::default(),
+            selection: Selection::default(),
             slots: 2,
             data: "1",
             told: Vec::new(),
@@ -170,7 +186,7 @@ impl World {
 
     /// Runs an experiment in which all goes well; how many stages of each name ran.
     pub(crate) fn run(&mut self, text: &str, sets: &[&str]) -> BTreeMap<String, usize> {
-        let summary = self.run_script(text, sets, &|_, _| well());
+        let summary = self.run_script(text, sets, &|job, _| well_of_its_own(job));
         assert_eq!(summary.failed, []);
         let mut counts = BTreeMap::new();
         for name in &self.started {
@@ -203,8 +219,9 @@ impl World {
         inbox: &Receiver<Signal>,
     ) -> Summary {
         let store = self.store();
-        let todo: Vec<NodeIndex> =
-            plan.order().filter(|&node| !store.contains(&plan.graph[node].key)).collect();
+        let presences = schedule::survey(plan, &store).unwrap();
+        let known = |key: &StageKey| self.ledger.made_by(key).unwrap().is_some();
+        let todo = plan::select(plan, &presences, &known, &self.selection).unwrap();
         let run = self.begin(plan);
         let data: BTreeMap<String, PathBuf> =
             [("mnist".to_owned(), PathBuf::from("/mnist"))].into();
@@ -270,6 +287,8 @@ impl Observer for Told<'_> {
             Notice::Progress { .. } | Notice::Measured { .. } => return,
             Notice::Waiting { node } => format!("{} waits", name(node)),
             Notice::Taken { node } => format!("{} is taken", name(node)),
+            Notice::Adopted { node } => format!("{} is adopted", name(node)),
+            Notice::Kept { node } => format!("{} is kept", name(node)),
             Notice::Done { node, .. } => format!("{} is done", name(node)),
             Notice::Failed { node, error, retry: false } => {
                 format!("{} fails: {error}", name(node))
