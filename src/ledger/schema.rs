@@ -1,6 +1,7 @@
 //! The ledger's tables and how an older ledger gets them.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -51,8 +52,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Le
         path: path.to_owned(),
         source,
     };
-    // Kept by the file from now on. It cannot be changed within a transaction.
-    connection.pragma_update(None, "journal_mode", "wal").map_err(failed)?;
+    log_ahead(connection).map_err(failed)?;
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     // Another process may have been faster while this one waited for the lock.
@@ -66,6 +66,24 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Le
     transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
     transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;
     transaction.commit().map_err(failed)
+}
+
+/// Sets the journal mode, which the file keeps from now on; it cannot be changed within a transaction.
+///
+/// Where another process opens the new file at the same time, SQLite refuses at once instead of waiting
+/// (it would have to wait for itself), so the waiting is done here.
+fn log_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let pause = Duration::from_millis(10);
+    let mut tries = super::BUSY_TIMEOUT.as_millis() / pause.as_millis();
+    loop {
+        match connection.pragma_update(None, "journal_mode", "wal") {
+            Err(error) if super::is_code(&error, 5) && tries > 0 => {
+                tries -= 1;
+                std::thread::sleep(pause);
+            }
+            other => return other,
+        }
+    }
 }
 
 enum State {
