@@ -103,7 +103,7 @@ impl Survey<'_> {
         let names = self.names();
         let shown = |name: &str| {
             let nodes = &names[name];
-            let cached = nodes.iter().filter(|&&node| self.prepared.is_cached(node)).count();
+            let (_, cached) = self.prepared.tally(nodes);
             match (nodes.len(), cached) {
                 (all, 0) => format!("{name} ×{all}"),
                 (all, cached) if all == cached => format!("{name} ×{all} cached"),
@@ -129,7 +129,12 @@ impl Survey<'_> {
             count(naive, "stage"),
             naive - distinct
         );
-        println!("to run: {todo}, cached: {}", distinct - todo);
+        let cached = self.prepared.cached();
+        let rest = match distinct - todo - cached {
+            0 => String::new(),
+            rest => format!(", left out or not needed: {rest}"),
+        };
+        println!("to run: {todo}, cached: {cached}{rest}");
         match self.work() {
             Some(seconds) if todo > 0 => {
                 println!("expected: {} of work, from past durations", duration(seconds));
@@ -140,7 +145,7 @@ impl Survey<'_> {
     }
 
     fn print_stage(&self, name: &str, nodes: &[NodeIndex], width: usize) {
-        let run = nodes.iter().filter(|&&node| !self.prepared.is_cached(node)).count();
+        let (run, cached) = self.prepared.tally(nodes);
         let kind =
             nodes.first().map_or("", |&node| self.prepared.plan.graph[node].recipe.kind.as_str());
         let mut counted: IndexMap<String, usize> = IndexMap::new();
@@ -154,7 +159,7 @@ impl Survey<'_> {
             if several { format!("{reason} ({count})") } else { reason.clone() }
         });
         let first = reasons.next().unwrap_or_default();
-        println!("{name:width$}  {kind:<8}  {run:>5}  {:>6}  {first}", nodes.len() - run);
+        println!("{name:width$}  {kind:<8}  {run:>5}  {cached:>6}  {first}");
         let indent = " ".repeat(width + 27);
         reasons.for_each(|reason| println!("{indent}{reason}"));
         if counted.len() > REASONS {
@@ -200,7 +205,7 @@ impl Survey<'_> {
             "naive": counts.naive,
             "distinct": counts.distinct,
             "to-run": todo,
-            "cached": counts.distinct - todo,
+            "cached": self.prepared.cached(),
             "expected-seconds": self.work(),
             "stages": stages.collect::<Vec<_>>(),
         })

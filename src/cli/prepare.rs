@@ -122,6 +122,13 @@ impl Prepared {
         self.plan.order().filter(|&node| self.is_cached(node)).count()
     }
 
+    /// How many of these stages are to be made, and how many are there.
+    pub(super) fn tally(&self, nodes: &[NodeIndex]) -> (usize, usize) {
+        let is_made = |node| self.todo.task(node).is_some_and(|task| task != Task::Check);
+        let made = nodes.iter().filter(|&&node| is_made(node)).count();
+        (made, nodes.iter().filter(|&&node| self.is_cached(node)).count())
+    }
+
     /// The stages that are not there as they should be, each after its inputs.
     pub(super) fn todo(&self) -> Vec<NodeIndex> {
         self.todo.to_make()

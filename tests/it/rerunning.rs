@@ -240,3 +240,35 @@ fn a_selection_that_cannot_be_is_refused() {
     ];
     assert_eq!(messages, expected);
 }
+
+#[cfg(unix)]
+#[test]
+fn the_command_line_selects_forces_and_says_what_it_left_out() {
+    let place = crate::engine::Place::new(SWEPT);
+    let first = place.graftwork(&["run", "house.toml", "--until", "dense"], "well");
+    assert!(first.stderr.contains("swept: 2 done, 0 cached in"), "{}", first.stderr);
+    let plan =
+        place.graftwork(&["plan", "house.toml", "--only", "dense", "--force", "dense"], "well");
+    expect_test::expect![[r#"
+        dense ×2 → thin ×4
+
+        stage  kind        run  cached  why
+        dense  pretrain      2       0  forced
+        thin   prune         0       0  left out
+
+        swept: 4 trials of 8 stages in all, 6 distinct (2 saved by sharing)
+        to run: 2, cached: 0, left out or not needed: 4
+    "#]]
+    .assert_eq(plan.stdout.split("expected").next().unwrap_or_default());
+    let forced =
+        place.graftwork(&["run", "house.toml", "--force", "dense", "--only", "dense"], "well");
+    assert!(forced.stderr.contains("swept: 2 done, 0 cached in"), "{}", forced.stderr);
+    let idle = place.graftwork_without_engine(&["run", "house.toml", "--until", "dense"]);
+    let said =
+        "swept: nothing to do, 2 of 6 stages of 4 trials are cached and no other is asked for";
+    assert!(idle.stderr.contains(said), "{}", idle.stderr);
+    let unknown = place.graftwork_without_engine(&["run", "house.toml", "--until", "dens"]);
+    assert_eq!(unknown.code, 2);
+    let said = "error: --until dens: there is no such stage; there are: dense, thin";
+    assert!(unknown.stderr.contains(said), "{}", unknown.stderr);
+}
