@@ -292,6 +292,58 @@ fn a_past_that_was_planned_and_not_finished_is_told_so() {
     assert_eq!(why, Reason::CheckpointMissing {});
 }
 
+/// 4 criteria × 5 ratios × 5 seeds × 3 targets.
+const ABLATION: &str = r#"
+name = "ablation"
+seeds = [0, 1, 2, 3, 4]
+[sweep]
+"thin.criterion" = [{ random = {} }, { max-entropy = {} }, { min-mse = {} }, { sparse-opt = {} }]
+"thin.sparsity" = [0.5, 0.6, 0.7, 0.8, 0.9]
+"moved.target" = [{ usps = {} }, { optdigits = {} }, { fashion-mnist = {} }]
+[stage.dense.pretrain]
+model.lenet5 = {}
+data.mnist = {}
+epochs = 10
+[stage.thin.prune]
+from = "dense"
+criterion.random = {}
+sparsity = 0.5
+[stage.tuned.finetune]
+from = "thin"
+data.mnist = {}
+epochs = 2
+[stage.moved.adapt]
+from = "tuned"
+source.mnist = {}
+target.usps = {}
+method.mmd = {}
+epochs = 5
+"#;
+
+#[test]
+fn an_ablation_of_twelve_hundred_stages_has_505_distinct_ones() {
+    let plan = World::new().plan(ABLATION, &[]);
+    let counts = plan.counts();
+    assert_eq!((counts.trials, counts.naive, counts.distinct), (300, 1200, 505));
+    let named =
+        |name: &str| plan.graph.node_weights().filter(|node| node.names.contains(name)).count();
+    assert_eq!(["dense", "thin", "tuned", "moved"].map(named), [5, 100, 100, 300]);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_plan_of_an_ablation_says_what_sharing_saves() {
+    let place = crate::engine::Place::new(ABLATION);
+    let plan = place.graftwork_without_engine(&["plan", "house.toml"]);
+    let said = "ablation: 300 trials of 1200 stages in all, 505 distinct (695 saved by sharing)";
+    assert!(plan.stdout.contains(said), "{}", plan.stdout);
+    assert!(
+        plan.stdout.contains("dense ×5 → thin ×100 → tuned ×100 → moved ×300"),
+        "{}",
+        plan.stdout
+    );
+}
+
 /// A setting of a pretrain stage: its key, its values as texts of one meaning each, the first the default.
 type Setting = (&'static str, &'static [&'static [&'static str]]);
 
