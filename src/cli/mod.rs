@@ -10,7 +10,9 @@
 )]
 
 mod check;
+mod completions;
 mod data;
+mod init;
 mod ledger;
 mod log;
 mod network;
@@ -86,8 +88,12 @@ enum Command {
     Data(data::Args),
     /// Shows a stage's network layer by layer
     Network(network::Args),
+    /// Writes a commented experiment to start from
+    Init(init::Args),
     /// Prints the JSON Schema of experiment files
     Schema(schema::Args),
+    /// Prints the completions of a shell
+    Completions(completions::Args),
     /// Maintains the ledger
     Ledger(ledger::Args),
 }
@@ -132,7 +138,9 @@ pub fn main() -> ExitCode {
         Command::Log(args) => log::run(&args, &context),
         Command::Data(args) => data::run(&args, &context),
         Command::Network(args) => network::run(&args, &context),
+        Command::Init(args) => init::run(&args, &context),
         Command::Schema(args) => schema::run(&args, &context),
+        Command::Completions(args) => completions::run(&args, &context),
         Command::Ledger(args) => ledger::run(&args, &context),
     };
     match outcome {

@@ -1,7 +1,7 @@
 //! Faults of experiment files, as a user sees them.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use expect_test::expect_file;
@@ -61,8 +61,12 @@ fn the_schema_in_the_repository_is_that_of_the_spec_types() {
 }
 
 fn graftwork(args: &[&str]) -> (Option<i32>, String, String) {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_graftwork")).args(args).output().expect("it starts");
+    graftwork_in(Path::new("."), args)
+}
+
+fn graftwork_in(folder: &Path, args: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_graftwork"));
+    let output = command.args(args).current_dir(folder).output().expect("it starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("messages are UTF-8");
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
@@ -100,4 +104,37 @@ fn check_says_what_a_sound_file_has_and_takes_sets() {
     let (code, _, error) = graftwork(&["check", "no-such-file.toml"]);
     assert_eq!(code, Some(2));
     assert!(error.contains("no-such-file.toml"), "{error}");
+}
+
+#[test]
+fn init_writes_an_experiment_without_faults_and_never_over_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, _, said) = graftwork_in(folder.path(), &["init", "my-study.toml"]);
+    assert_eq!(code, Some(0), "{said}");
+    let text = fs::read_to_string(folder.path().join("my-study.toml")).unwrap();
+    let checked = experiment::load("my-study.toml", &text, &[]);
+    let checked = checked.unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(checked.experiment.name, "my-study");
+    let plan = graftwork::plan::plan(&checked.trials(), &|name| Some(name.to_owned()));
+    let counts = plan.counts();
+    // 2 dense; magnitude draws nothing but reads another network for each seed.
+    assert_eq!((counts.trials, counts.distinct), (8, 2 + 8 + 8 + 8));
+
+    fs::write(folder.path().join("my-study.toml"), "mine").unwrap();
+    let (code, _, said) = graftwork_in(folder.path(), &["init", "my-study.toml"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("`my-study.toml` is there already"), "{said}");
+    assert_eq!(fs::read_to_string(folder.path().join("my-study.toml")).unwrap(), "mine");
+}
+
+#[test]
+fn every_shell_completes_every_command() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let (code, script, said) = graftwork(&["completions", shell]);
+        assert_eq!(code, Some(0), "{said}");
+        for command in ["run", "plan", "check", "table", "init", "completions"] {
+            assert!(script.contains(command), "{shell}: {command}");
+        }
+        assert!(script.contains("until"), "{shell}: options too");
+    }
 }

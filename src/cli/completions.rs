@@ -1,0 +1,20 @@
+//! `graftwork completions`.
+
+use std::io;
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use super::{Cli, Context, Outcome};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The shell
+    shell: Shell,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "all commands have one signature")]
+pub(super) fn run(args: &Args, _context: &Context) -> anyhow::Result<Outcome> {
+    clap_complete::generate(args.shell, &mut Cli::command(), "graftwork", &mut io::stdout());
+    Ok(Outcome::Fine)
+}
