@@ -87,7 +87,7 @@ impl Recipe {
         let recipe = Self { inputs: BTreeMap::new(), ..self.clone() };
         // The two texts in one list, which no recipe is: no action has the key of a stage.
         let text = serde_json::to_vec(&(recipe, contents)).expect("a recipe is plain JSON");
-        ActionKey(*blake3::hash(&text).as_bytes())
+        ActionKey(blake3::hash(&text).to_hex().to_string())
     }
 }
 
@@ -234,8 +234,9 @@ impl StageKey {
 }
 
 /// What a stage does to given contents: the recipe with the digests of its inputs in place of their keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ActionKey([u8; 32]);
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ActionKey(String);
 
 /// The digest of what a stage leaves to its readers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -251,25 +252,21 @@ impl Content {
     }
 }
 
-impl fmt::Display for StageKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        hexadecimal(&self.0, f)
-    }
-}
-
 impl fmt::Display for ActionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        hexadecimal(&self.0, f)
+        f.pad(&self.0)
     }
 }
 
-fn hexadecimal(bytes: &[u8; 32], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
-    let mut text = [0; 64];
-    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
-        pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+impl fmt::Display for StageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
+        let mut text = [0; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        f.pad(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
     }
-    f.pad(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
 }
 
 impl fmt::Debug for StageKey {

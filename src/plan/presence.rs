@@ -11,6 +11,8 @@ pub enum Presence {
     Adoptable(StageKey),
     /// A checkpoint that is not what was committed.
     Damaged,
+    /// A checkpoint that was made from another content of its inputs than they have now.
+    Stale,
     /// Nothing.
     Missing,
 }

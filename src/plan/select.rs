@@ -27,7 +27,7 @@ pub struct Selection {
 pub enum Task {
     /// It is not there: adopt it or compute it.
     Make,
-    /// What is there is damaged: adopt it or compute it, in its place.
+    /// What is there is damaged or stale: adopt it or compute it, in its place.
     Restore,
     /// Compute it whatever is there.
     Force,
@@ -129,9 +129,8 @@ pub fn select(
             let task = match presences[node.index()] {
                 _ if forced.contains(&node) => Task::Force,
                 Presence::Cached => continue,
-                Presence::Damaged => Task::Restore,
-                Presence::Adoptable(_) => Task::Make,
-                Presence::Missing => Task::Make,
+                Presence::Damaged | Presence::Stale => Task::Restore,
+                Presence::Adoptable(_) | Presence::Missing => Task::Make,
             };
             let mut readers =
                 readers(plan, node).filter(|reader| wanted.contains(reader)).peekable();

@@ -56,6 +56,9 @@ pub enum Reason {
     CheckpointMissing {},
     /// It was finished, and a file of its checkpoint has been changed or removed.
     CheckpointDamaged {},
+    /// Its checkpoint was made from another content of its inputs than they have now: one was made anew and
+    /// came out otherwise.
+    InputsDiffer {},
     /// Its checkpoint is not in the store any more, but its results are recorded and all that read it is there.
     NotNeeded {},
     /// It is not there, and the selection leaves it out.
@@ -136,6 +139,9 @@ impl fmt::Display for Reason {
             }
             Self::CheckpointMissing {} => write!(f, "checkpoint missing"),
             Self::CheckpointDamaged {} => write!(f, "checkpoint damaged"),
+            Self::InputsDiffer {} => {
+                write!(f, "an input was made anew and came out otherwise than when this was made")
+            }
             Self::NotNeeded {} => {
                 write!(f, "not needed: its checkpoint is gone, and all that read it is cached")
             }
@@ -198,6 +204,7 @@ impl History {
                 return Reason::Adopted { from, made: made(&from) };
             }
             (Some(_), Presence::Damaged) => return Reason::CheckpointDamaged {},
+            (Some(_), Presence::Stale) => return Reason::InputsDiffer {},
             (Some(_), _) if made(key).is_some() => return Reason::CheckpointMissing {},
             (Some(_), _) => {}
         }

@@ -9,14 +9,14 @@ use petgraph::graph::NodeIndex;
 
 use super::journal::{Books, Journal};
 use super::queue::Queue;
-use super::survey::{contents, needed};
+use super::survey::{action, needed};
 use super::{Executor, Notice, Observer, Signal, Token};
 use crate::experiment::spec::StageKind;
 use crate::ledger::{AttemptOutcome, NewAttempt, RunId};
 use crate::plan::{Plan, Task, Todo};
 use crate::protocol::{Event, Job, Ready};
 use crate::recipe::{ActionKey, StageKey};
-use crate::store::{Draft, Lock, Made, State, Store, StoreError};
+use crate::store::{Draft, Lock, Made, Store, StoreError};
 
 /// How often a key that another run computes is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -164,6 +164,8 @@ struct Running {
     draft: Draft,
     /// Held until the stage is settled.
     _lock: Lock,
+    /// What it does to the contents that its inputs had when it started.
+    action: Option<ActionKey>,
     started_ms: i64,
     started: Instant,
     begun: bool,
@@ -172,10 +174,10 @@ struct Running {
 }
 
 enum Claim {
-    /// The key is ours to compute.
-    Ours(Lock),
-    /// The result is there under another key.
-    Adopt(Lock, StageKey),
+    /// The key is ours to compute, by this action if it has inputs.
+    Ours(Lock, Option<ActionKey>),
+    /// The result of this action is there under another key.
+    Adopt(Lock, StageKey, ActionKey),
     /// Another run computes it.
     Theirs,
     /// Another run has computed it.
@@ -213,9 +215,11 @@ impl Coordinator<'_> {
         match (claim, slot) {
             (Ok(Claim::There), _) => self.take(node),
             (Ok(Claim::Kept), _) => self.keep(node),
-            (Ok(Claim::Adopt(lock, other)), _) => self.adopt(node, &lock, &other),
-            (Ok(Claim::Ours(lock)), Some(slot)) => self.start(slot, node, lock),
-            (Ok(Claim::Ours(_) | Claim::Theirs), _) => self.blocked.push(node),
+            (Ok(Claim::Adopt(lock, other, action)), _) => {
+                self.adopt(node, &lock, &other, &action);
+            }
+            (Ok(Claim::Ours(lock, action)), Some(slot)) => self.start(slot, node, lock, action),
+            (Ok(Claim::Ours(..) | Claim::Theirs), _) => self.blocked.push(node),
             (Err(error), _) => self.give_up(node, error.to_string()),
         }
     }
@@ -228,52 +232,56 @@ impl Coordinator<'_> {
         let (store, planned) = (self.work.store, &self.work.plan.graph[node]);
         let task = self.work.todo.task(node).unwrap_or(Task::Make);
         let lock = store.lock(&planned.key)?;
+        let action = self.action(node)?;
         // Looked at after the lock: whoever had it before us may have finished the key.
-        let is_there = || {
-            let state = store.state(&planned.key, &needed(&planned.stage));
-            state.map(|state| state == State::Whole)
-        };
-        let Some(lock) = lock else {
-            let settles = matches!(task, Task::Make | Task::Restore);
-            return Ok(if settles && is_there()? { Claim::There } else { Claim::Theirs });
-        };
-        match task {
-            Task::Force => return Ok(Claim::Ours(lock)),
-            Task::Make | Task::Restore if is_there()? => return Ok(Claim::There),
-            Task::Make | Task::Restore | Task::Check => {}
-        }
-        let known = self.action(node)?.and_then(|action| store.find_action(&action));
-        Ok(match known {
-            Some(key) if key == planned.key => {
-                if task == Task::Check && is_there()? {
-                    Claim::Kept
-                } else {
-                    Claim::Ours(lock)
+        let is_there = task != Task::Force && self.is_current(node, action.as_ref(), task)?;
+        Ok(match (lock, action) {
+            (_, _) if is_there && task == Task::Check => Claim::Kept,
+            (_, _) if is_there => Claim::There,
+            (None, _) => Claim::Theirs,
+            (Some(lock), Some(action)) if task != Task::Force => match store.find_action(&action) {
+                Some(key) if key != planned.key && self.is_whole(&key, node)? => {
+                    Claim::Adopt(lock, key, action)
                 }
-            }
-            Some(key) if store.state(&key, &needed(&planned.stage))? == State::Whole => {
-                Claim::Adopt(lock, key)
-            }
-            _ => Claim::Ours(lock),
+                _ => Claim::Ours(lock, Some(action)),
+            },
+            (Some(lock), action) => Claim::Ours(lock, action),
         })
     }
 
-    /// What a stage does to the contents that its inputs have; nothing for a stage without inputs, whose
-    /// key says as much.
-    fn action(&self, node: NodeIndex) -> Result<Option<ActionKey>, StoreError> {
-        let planned = &self.work.plan.graph[node];
-        let mut manifests = Vec::new();
-        for (role, input) in self.work.plan.inputs(node) {
-            manifests.push((role, self.work.store.manifest(&self.work.plan.graph[input].key)?));
+    /// Whether the store has what the stage gives for the contents that its inputs have now.
+    ///
+    /// A checkpoint that does not say what it was made from is believed, unless an input has just been
+    /// made anew.
+    fn is_current(
+        &self,
+        node: NodeIndex,
+        action: Option<&ActionKey>,
+        task: Task,
+    ) -> Result<bool, StoreError> {
+        let key = &self.work.plan.graph[node].key;
+        if !self.is_whole(key, node)? {
+            return Ok(false);
         }
-        let contents = contents(&manifests);
-        Ok((!contents.is_empty()).then(|| planned.recipe.action(&contents)))
+        let made = self.work.store.manifest(key)?.made.action;
+        Ok(made.as_ref() == action || (made.is_none() && task != Task::Check))
     }
 
-    fn record_action(&self, action: Option<ActionKey>, node: NodeIndex) {
+    /// Whether the checkpoint of a key is whole, as one of this stage has to be.
+    fn is_whole(&self, key: &StageKey, node: NodeIndex) -> Result<bool, StoreError> {
+        let stage = &self.work.plan.graph[node].stage;
+        Ok(self.work.store.state(key, &needed(stage))?.is_whole())
+    }
+
+    fn action(&self, node: NodeIndex) -> Result<Option<ActionKey>, StoreError> {
+        let plan = self.work.plan;
+        action(plan, node, self.work.store, |input| Some(plan.graph[input].key))
+    }
+
+    fn record_action(&self, action: Option<&ActionKey>, node: NodeIndex) {
         if let Some(action) = action {
             // One that is not recorded is computed again one day; that is all.
-            let _ = self.work.store.record_action(&action, &self.work.plan.graph[node].key);
+            let _ = self.work.store.record_action(action, &self.work.plan.graph[node].key);
         }
     }
 
@@ -284,16 +292,17 @@ impl Coordinator<'_> {
     }
 
     fn keep(&mut self, node: NodeIndex) {
+        self.work.store.confirm(&self.work.plan.graph[node].key);
         self.queue.finish(node);
         self.summary.kept.push(node);
         self.observer.notice(&Notice::Kept { node });
     }
 
-    fn adopt(&mut self, node: NodeIndex, lock: &Lock, other: &StageKey) {
+    fn adopt(&mut self, node: NodeIndex, lock: &Lock, other: &StageKey, action: &ActionKey) {
         let planned = &self.work.plan.graph[node];
-        match self.work.store.adopt(lock, other, &planned.recipe) {
+        match self.work.store.adopt(lock, other, &planned.recipe, action) {
             Ok(_) => {
-                self.record_action(self.action(node).ok().flatten(), node);
+                self.record_action(Some(action), node);
                 self.tokens += 1;
                 let folder = self.work.store.path(&planned.key);
                 let name = planned.name().to_owned();
@@ -306,7 +315,7 @@ impl Coordinator<'_> {
         }
     }
 
-    fn start(&mut self, slot: usize, node: NodeIndex, lock: Lock) {
+    fn start(&mut self, slot: usize, node: NodeIndex, lock: Lock, action: Option<ActionKey>) {
         let draft = match self.work.store.draft(&lock) {
             Ok(draft) if self.replaces(node) => draft.replacing(),
             Ok(draft) => draft,
@@ -322,6 +331,7 @@ impl Coordinator<'_> {
             token,
             draft,
             _lock: lock,
+            action,
             started_ms: now_ms(),
             started: Instant::now(),
             begun: false,
@@ -422,6 +432,7 @@ impl Coordinator<'_> {
     fn finish(&mut self, slot: usize) {
         let Some(running) = self.slots[slot].running.take() else { return };
         let Running { node, token, .. } = running;
+        let action = running.action.clone();
         let ended_ms = now_ms();
         let attempt = attempt(self.work, &running, self.slots[slot].ready.as_ref());
         let made = Made {
@@ -434,13 +445,13 @@ impl Coordinator<'_> {
             host: attempt.host,
             started_ms: attempt.started_ms,
             ended_ms,
+            action: action.clone(),
             adopted: None,
         };
         let seconds = running.started.elapsed().as_secs_f64();
-        let action = self.action(node).ok().flatten();
         match running.draft.commit(&self.work.plan.graph[node].recipe, &made) {
             Ok(_) => {
-                self.record_action(action, node);
+                self.record_action(action.as_ref(), node);
                 self.books.end(token, AttemptOutcome::Done, None, ended_ms);
                 self.queue.finish(node);
                 self.summary.done.push(node);

@@ -1,69 +1,111 @@
 //! What of a plan is in the store.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
+use petgraph::Direction;
 use petgraph::graph::NodeIndex;
 
 use crate::experiment::spec::Stage;
 use crate::plan::{Plan, Presence};
-use crate::recipe::{Content, StageKey};
-use crate::store::{Manifest, State, Store, StoreError};
+use crate::recipe::{ActionKey, StageKey};
+use crate::store::{State, Store, StoreError};
 
 /// Looks for every stage of a plan, by the index of its node.
 ///
 /// Where a stage is not there and all of its inputs are, the store is asked whether the same was done to
-/// the same contents before.
+/// the same contents before. Where a stage is there and older than an input, which has been made or
+/// confirmed since, its action is compared with what the inputs are now.
 ///
 /// # Errors
 /// If a checkpoint is there and cannot be read.
 pub fn survey(plan: &Plan, store: &Store) -> Result<Vec<Presence>, StoreError> {
-    let mut presences: Vec<Presence> = Vec::with_capacity(plan.graph.node_count());
+    let nodes = plan.graph.node_count();
+    let (presences, times) = (Vec::with_capacity(nodes), Vec::with_capacity(nodes));
+    let mut surveyor = Surveyor { plan, store, presences, times };
     for node in plan.order() {
-        let planned = &plan.graph[node];
-        let readable = !planned.data().any(|name| plan.missing_data.contains(name));
-        let presence = match store.state(&planned.key, &needed(&planned.stage))? {
-            _ if !readable => Presence::Missing,
-            State::Whole => Presence::Cached,
-            State::Damaged => Presence::Damaged,
-            State::Absent => match adoptable(plan, node, store, &presences)? {
-                Some(key) => Presence::Adoptable(key),
-                None => Presence::Missing,
-            },
-        };
-        presences.push(presence);
+        let (presence, time) = surveyor.look(node)?;
+        surveyor.presences.push(presence);
+        surveyor.times.push(time);
     }
-    Ok(presences)
+    Ok(surveyor.presences)
 }
 
-/// The checkpoint that a stage would adopt if it ran now.
-fn adoptable(
+struct Surveyor<'a> {
+    plan: &'a Plan,
+    store: &'a Store,
+    presences: Vec<Presence>,
+    /// When the checkpoints that are there were committed or confirmed last.
+    times: Vec<Option<SystemTime>>,
+}
+
+impl Surveyor<'_> {
+    fn look(&self, node: NodeIndex) -> Result<(Presence, Option<SystemTime>), StoreError> {
+        let planned = &self.plan.graph[node];
+        if planned.data().any(|name| self.plan.missing_data.contains(name)) {
+            return Ok((Presence::Missing, None));
+        }
+        Ok(match self.store.state(&planned.key, &needed(&planned.stage))? {
+            State::Damaged => (Presence::Damaged, None),
+            State::Absent => (self.adoptable(node)?, None),
+            State::Whole(time) if self.is_older_than_an_input(node, time) => {
+                if self.is_stale(node)? {
+                    (Presence::Stale, None)
+                } else {
+                    (Presence::Cached, Some(self.store.confirm(&planned.key)))
+                }
+            }
+            State::Whole(time) => (Presence::Cached, Some(time)),
+        })
+    }
+
+    fn is_older_than_an_input(&self, node: NodeIndex, time: SystemTime) -> bool {
+        let mut inputs = self.plan.graph.neighbors_directed(node, Direction::Incoming);
+        inputs.any(|input| self.times[input.index()].is_some_and(|input| input > time))
+    }
+
+    /// Whether a checkpoint was made from other contents than its inputs have now. One that does not say
+    /// what it was made from is believed.
+    fn is_stale(&self, node: NodeIndex) -> Result<bool, StoreError> {
+        let Some(now) = self.action(node)? else { return Ok(false) };
+        let made = self.store.manifest(&self.plan.graph[node].key)?.made;
+        Ok(made.action.is_some_and(|then| then != now))
+    }
+
+    /// What the store has under another key for a stage that is not there.
+    fn adoptable(&self, node: NodeIndex) -> Result<Presence, StoreError> {
+        let Some(action) = self.action(node)? else { return Ok(Presence::Missing) };
+        let Some(key) = self.store.find_action(&action) else { return Ok(Presence::Missing) };
+        let state = self.store.state(&key, &needed(&self.plan.graph[node].stage))?;
+        Ok(if state.is_whole() { Presence::Adoptable(key) } else { Presence::Missing })
+    }
+
+    /// What a stage does to the contents that its inputs have or will have; nothing where one is not
+    /// known, or there is none.
+    fn action(&self, node: NodeIndex) -> Result<Option<ActionKey>, StoreError> {
+        let key = |input: NodeIndex| match self.presences[input.index()] {
+            Presence::Cached => Some(self.plan.graph[input].key),
+            Presence::Adoptable(key) => Some(key),
+            Presence::Damaged | Presence::Stale | Presence::Missing => None,
+        };
+        action(self.plan, node, self.store, key)
+    }
+}
+
+/// What a stage does to the contents of its inputs; nothing for a stage without inputs, whose key says as
+/// much, and where `key` does not know the key of an input.
+pub(super) fn action(
     plan: &Plan,
     node: NodeIndex,
     store: &Store,
-    presences: &[Presence],
-) -> Result<Option<StageKey>, StoreError> {
-    let mut manifests = Vec::new();
+    key: impl Fn(NodeIndex) -> Option<StageKey>,
+) -> Result<Option<ActionKey>, StoreError> {
+    let mut contents = BTreeMap::new();
     for (role, input) in plan.inputs(node) {
-        let key = match &presences[input.index()] {
-            Presence::Cached => plan.graph[input].key,
-            Presence::Adoptable(key) => *key,
-            Presence::Damaged | Presence::Missing => return Ok(None),
-        };
-        manifests.push((role, store.manifest(&key)?));
+        let Some(key) = key(input) else { return Ok(None) };
+        contents.insert(role.to_owned(), store.manifest(&key)?.content());
     }
-    if manifests.is_empty() {
-        // Without inputs the action says what the key says.
-        return Ok(None);
-    }
-    let planned = &plan.graph[node];
-    let action = planned.recipe.action(&contents(&manifests));
-    let Some(key) = store.find_action(&action) else { return Ok(None) };
-    Ok((store.state(&key, &needed(&planned.stage))? == State::Whole).then_some(key))
-}
-
-/// What a stage sees of its inputs, by role.
-pub(super) fn contents(inputs: &[(&str, Manifest)]) -> BTreeMap<String, Content> {
-    inputs.iter().map(|(role, manifest)| ((*role).to_owned(), manifest.content())).collect()
+    Ok((!contents.is_empty()).then(|| plan.graph[node].recipe.action(&contents)))
 }
 
 /// The files that a stage must have left for its checkpoint to be worth anything.

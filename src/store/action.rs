@@ -41,7 +41,8 @@ impl Store {
         }
     }
 
-    /// Makes the checkpoint of another key that of a lock's key too; the files are shared.
+    /// Makes the checkpoint of another key, which has the same action, that of a lock's key too; the files
+    /// are shared.
     ///
     /// # Errors
     /// If the other checkpoint cannot be read or this one not be written.
@@ -50,6 +51,7 @@ impl Store {
         lock: &Lock,
         other: &StageKey,
         recipe: &Recipe,
+        action: &ActionKey,
     ) -> Result<Manifest, StoreError> {
         let manifest = self.manifest(other)?;
         let draft = self.draft(lock)?.emptied()?.replacing();
@@ -58,7 +60,8 @@ impl Store {
         for name in files.keys() {
             share(&self.path(other).join(name), &draft.path().join(name))?;
         }
-        let made = Made { adopted: Some(manifest.made.adopted.unwrap_or(*other)), ..manifest.made };
+        let adopted = Some(manifest.made.adopted.unwrap_or(*other));
+        let made = Made { adopted, action: Some(action.clone()), ..manifest.made };
         draft.seal(files, recipe, &made)
     }
 
@@ -104,7 +107,6 @@ mod tests {
     use super::super::tests::{made, recipe, store, write};
     use super::*;
     use crate::recipe::Content;
-    use crate::store::State;
 
     fn action(digest: &str) -> ActionKey {
         recipe(1).action(&BTreeMap::from([("from".to_owned(), Content::of([("m", digest)]))]))
@@ -132,14 +134,15 @@ mod tests {
 
         let lock = store.lock(&other.key()).unwrap().unwrap();
         write(&store.draft(&lock).unwrap(), "progress.json", "left by an attempt that was killed");
-        let adopted = store.adopt(&lock, &one.key(), &other).unwrap();
-        assert_eq!(adopted.made, Made { adopted: Some(one.key()), ..made() });
+        let adopted = store.adopt(&lock, &one.key(), &other, &action("a")).unwrap();
+        let expected = Made { adopted: Some(one.key()), action: Some(action("a")), ..made() };
+        assert_eq!(adopted.made, expected);
         assert_eq!(adopted.content(), original.content());
         assert_eq!(store.recipe(&other.key()).unwrap(), other);
 
         fs::remove_dir_all(store.path(&one.key())).unwrap();
         assert_eq!(store.verify(&other.key()).unwrap(), []);
-        assert_eq!(store.state(&other.key(), &["model.safetensors"]).unwrap(), State::Whole);
+        assert!(store.state(&other.key(), &["model.safetensors"]).unwrap().is_whole());
         let model = store.path(&other.key()).join("model.safetensors");
         assert_eq!(fs::read_to_string(model).unwrap(), "weights");
         assert!(!store.path(&other.key()).join("progress.json").exists());
@@ -153,7 +156,7 @@ mod tests {
         for epochs in [2, 3] {
             let lock = store.lock(&recipe(epochs).key()).unwrap().unwrap();
             let from = recipe(epochs - 1).key();
-            let manifest = store.adopt(&lock, &from, &recipe(epochs)).unwrap();
+            let manifest = store.adopt(&lock, &from, &recipe(epochs), &action("a")).unwrap();
             assert_eq!(manifest.made.adopted, Some(recipe(1).key()));
         }
     }

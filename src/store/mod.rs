@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::recipe::{Content, Recipe, StageKey};
+use crate::recipe::{ActionKey, Content, Recipe, StageKey};
 
 const MANIFEST: &str = "manifest.json";
 const RECIPE: &str = "recipe.json";
@@ -94,6 +94,9 @@ pub struct Made {
     pub started_ms: i64,
     /// When it ended, in milliseconds since 1970.
     pub ended_ms: i64,
+    /// What was done to which contents; nothing for a stage without inputs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<ActionKey>,
     /// The checkpoint that it was taken from, if nothing was computed: its inputs had the same content.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adopted: Option<StageKey>,

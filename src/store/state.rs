@@ -13,10 +13,17 @@ use crate::recipe::StageKey;
 pub enum State {
     /// No checkpoint.
     Absent,
-    /// The checkpoint that was committed.
-    Whole,
+    /// The checkpoint that was committed, and the time of its manifest.
+    Whole(SystemTime),
     /// A checkpoint of which a file is gone or has another content than it was committed with.
     Damaged,
+}
+
+impl State {
+    /// Whether the checkpoint that was committed is there.
+    pub fn is_whole(self) -> bool {
+        matches!(self, Self::Whole(_))
+    }
 }
 
 impl Store {
@@ -43,16 +50,26 @@ impl Store {
             suspicious |= look(&folder.join(name))?.is_some_and(|file| modified(&file) > committed);
         }
         if !suspicious {
-            return Ok(State::Whole);
+            return Ok(State::Whole(committed));
         }
         match self.verify(key) {
             Ok(damage) if damage.is_empty() => {}
             Ok(_) | Err(StoreError::Damaged { .. }) => return Ok(State::Damaged),
             Err(error) => return Err(error),
         }
-        // In a store that may only be read, the next look reads again: no harm is done.
-        let _ = File::options().write(true).open(&manifest).and_then(|file| touch(&file));
-        Ok(State::Whole)
+        Ok(State::Whole(self.confirm(key)))
+    }
+
+    /// Makes the manifest of a checkpoint the youngest file, after it was found to be as it should;
+    /// returns its new time.
+    ///
+    /// In a store that may only be read, the next look finds the same again: no harm is done.
+    #[expect(clippy::disallowed_methods, reason = "the time of a file, not of a result")]
+    pub fn confirm(&self, key: &StageKey) -> SystemTime {
+        let now = SystemTime::now();
+        let manifest = File::options().write(true).open(self.path(key).join(MANIFEST));
+        let _ = manifest.and_then(|file| file.set_modified(now));
+        now
     }
 }
 
@@ -72,11 +89,6 @@ fn modified(metadata: &Metadata) -> SystemTime {
     metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the time of a file, not of a result")]
-fn touch(file: &File) -> io::Result<()> {
-    file.set_modified(SystemTime::now())
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -86,18 +98,31 @@ mod tests {
 
     const NEEDED: [&str; 1] = ["model.safetensors"];
 
+    fn is_whole(state: State) -> bool {
+        state.is_whole()
+    }
+
+    fn is_damaged(state: State) -> bool {
+        state == State::Damaged
+    }
+
+    fn is_absent(state: State) -> bool {
+        state == State::Absent
+    }
+
     /// The state after something is done to a committed checkpoint.
     #[track_caller]
-    fn check(act: impl FnOnce(&Path), expected: State) -> (tempfile::TempDir, Store) {
+    fn check(act: impl FnOnce(&Path), expected: fn(State) -> bool) -> (tempfile::TempDir, Store) {
         let (folder, store) = store();
         let key = recipe(1).key();
         let draft = store.draft(&store.lock(&key).unwrap().unwrap()).unwrap();
         write(&draft, "model.safetensors", "weights");
         write(&draft, "masks.safetensors", "masks");
         draft.commit(&recipe(1), &made()).unwrap();
-        assert_eq!(store.state(&key, &NEEDED).unwrap(), State::Whole);
+        assert!(store.state(&key, &NEEDED).unwrap().is_whole());
         act(&store.path(&key));
-        assert_eq!(store.state(&key, &NEEDED).unwrap(), expected);
+        let state = store.state(&key, &NEEDED).unwrap();
+        assert!(expected(state), "{state:?}");
         (folder, store)
     }
 
@@ -114,15 +139,15 @@ mod tests {
 
     #[test]
     fn a_file_that_was_overwritten_with_as_many_bytes_is_noticed() {
-        check(|path| overwrite(&path.join("model.safetensors"), "WEIGHTS"), State::Damaged);
-        check(|path| overwrite(&path.join("masks.safetensors"), "MASKS"), State::Damaged);
+        check(|path| overwrite(&path.join("model.safetensors"), "WEIGHTS"), is_damaged);
+        check(|path| overwrite(&path.join("masks.safetensors"), "MASKS"), is_damaged);
     }
 
     #[test]
     fn a_file_that_is_gone_is_noticed() {
-        check(|path| fs::remove_file(path.join("model.safetensors")).unwrap(), State::Damaged);
-        check(|path| fs::remove_file(path.join("manifest.json")).unwrap(), State::Absent);
-        check(|path| fs::remove_dir_all(path).unwrap(), State::Absent);
+        check(|path| fs::remove_file(path.join("model.safetensors")).unwrap(), is_damaged);
+        check(|path| fs::remove_file(path.join("manifest.json")).unwrap(), is_absent);
+        check(|path| fs::remove_dir_all(path).unwrap(), is_absent);
     }
 
     #[test]
@@ -133,7 +158,7 @@ mod tests {
                 let manifest = File::options().write(true).open(path.join(MANIFEST)).unwrap();
                 manifest.set_modified(before).unwrap();
             },
-            State::Whole,
+            is_whole,
         );
         let manifest = fs::metadata(store.path(&recipe(1).key()).join(MANIFEST)).unwrap();
         assert!(manifest.modified().unwrap() > before, "it is the youngest again");

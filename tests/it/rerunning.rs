@@ -169,6 +169,37 @@ fn a_forced_stage_runs_and_its_readers_stay_if_it_comes_out_as_before() {
     assert_eq!(weights, "other weights");
 }
 
+/// What a user does who forces one stage alone, and what a crash leaves between a stage and its readers.
+#[test]
+fn a_stage_that_came_out_otherwise_makes_its_readers_stale_for_later_runs_too() {
+    let mut world = World::new();
+    world.run(CHAIN, &[]);
+    world.selection = select(&[], &["thin"], &["thin"]);
+    let other = |job: &Job, _| {
+        if job.name == "thin" { well_with("other weights") } else { well_of_its_own(job) }
+    };
+    world.run_script(CHAIN, &[], &other);
+    assert_eq!(ran(&world), ["thin"]);
+    world.selection = Selection::default();
+    let summary = world.run_script(CHAIN, &[], &other);
+    assert_eq!((ran(&world), summary.kept.len()), (vec!["tuned", "score"], 1));
+    assert_eq!(world.run(CHAIN, &[]).len(), 0);
+}
+
+#[test]
+fn a_stage_that_was_confirmed_later_than_its_readers_leaves_them_as_they_are() {
+    let mut world = World::new();
+    world.run(CHAIN, &[]);
+    for stage in ["dense", "thin"] {
+        let manifest =
+            fs::File::options().write(true).open(folder(&world, stage).join("manifest.json"));
+        let manifest = manifest.unwrap();
+        let time = manifest.metadata().unwrap().modified().unwrap();
+        manifest.set_modified(time + Duration::from_secs(5)).unwrap();
+    }
+    assert_eq!(world.run(CHAIN, &[]).len(), 0);
+}
+
 #[test]
 fn a_forced_stage_that_fails_leaves_its_checkpoint() {
     let mut world = World::new();
