@@ -130,7 +130,7 @@ impl fmt::Display for Reason {
             Self::Cached { made: None } => write!(f, "cached"),
             Self::Cached { made: Some(made) } => write!(f, "cached, made by {}", made.experiment),
             Self::NeverRun {} => write!(f, "never run"),
-            Self::Unfinished {} => write!(f, "not finished in the last run"),
+            Self::Unfinished {} => write!(f, "left over from the last run"),
             Self::Adopted { made: None, .. } => {
                 write!(f, "adopted: the same was done to the same inputs")
             }
