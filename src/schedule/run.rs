@@ -316,7 +316,8 @@ impl Coordinator<'_> {
     }
 
     fn start(&mut self, slot: usize, node: NodeIndex, lock: Lock, action: Option<ActionKey>) {
-        let draft = match self.work.store.draft(&lock) {
+        let draft = self.work.store.draft(&lock);
+        let draft = match draft.and_then(|draft| draft.for_action(action.as_ref())) {
             Ok(draft) if self.replaces(node) => draft.replacing(),
             Ok(draft) => draft,
             Err(error) => return self.give_up(node, error.to_string()),

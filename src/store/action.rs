@@ -5,8 +5,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use super::draft::remove;
-use super::{Draft, Lock, MANIFEST, Made, Manifest, RECIPE, Store, StoreError, at};
+use super::{Lock, MANIFEST, Made, Manifest, RECIPE, Store, StoreError, at};
 use crate::recipe::{ActionKey, Recipe, StageKey};
 
 impl Store {
@@ -68,16 +67,6 @@ impl Store {
     fn action_path(&self, action: &ActionKey) -> PathBuf {
         let name = action.to_string();
         self.root.join("actions").join(&name[..2]).join(name)
-    }
-}
-
-impl Draft {
-    /// The draft without what an earlier attempt left in it.
-    fn emptied(self) -> Result<Self, StoreError> {
-        for name in super::names(self.path())? {
-            remove(&self.path().join(name))?;
-        }
-        Ok(self)
     }
 }
 
@@ -146,6 +135,20 @@ mod tests {
         let model = store.path(&other.key()).join("model.safetensors");
         assert_eq!(fs::read_to_string(model).unwrap(), "weights");
         assert!(!store.path(&other.key()).join("progress.json").exists());
+    }
+
+    #[test]
+    fn progress_made_from_another_content_is_not_gone_on_from() {
+        let (_folder, store) = store();
+        let lock = store.lock(&recipe(1).key()).unwrap().unwrap();
+        let draft = |digest| store.draft(&lock).unwrap().for_action(Some(&action(digest))).unwrap();
+        write(&draft("a"), "progress.json", "epoch 3");
+        assert!(draft("a").is_resumed());
+        assert!(!draft("b").is_resumed());
+        let last = draft("b");
+        assert!(!last.path().join("progress.json").exists());
+        let manifest = last.commit(&recipe(1), &made()).unwrap();
+        assert_eq!(manifest.files.into_keys().collect::<Vec<_>>(), ["recipe.json"]);
     }
 
     #[test]

@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Digest, LOG, MANIFEST, Made, Manifest, RECIPE, Store, StoreError, at, names, sync};
-use crate::recipe::{Recipe, StageKey};
+use crate::recipe::{ActionKey, Recipe, StageKey};
+
+/// The file of a draft that says what the attempt does.
+const ACTION: &str = "action.txt";
 
 /// A folder that an attempt writes into.
 ///
@@ -62,6 +65,31 @@ impl Draft {
         self.resumed
     }
 
+    /// The draft for an attempt that does this action. What an attempt at another left here (its inputs had
+    /// another content) is removed: going on from there would mix the two.
+    ///
+    /// # Errors
+    /// If a file cannot be written or removed.
+    pub fn for_action(mut self, action: Option<&ActionKey>) -> Result<Self, StoreError> {
+        let Some(action) = action.map(ToString::to_string) else { return Ok(self) };
+        let written = fs::read_to_string(self.path.join(ACTION)).ok();
+        if written.as_ref() != Some(&action) {
+            if written.is_some() {
+                self = self.emptied()?;
+            }
+            self.write(ACTION, action.as_bytes())?;
+        }
+        Ok(self)
+    }
+
+    /// The draft without what an earlier attempt left in it.
+    pub(super) fn emptied(self) -> Result<Self, StoreError> {
+        for name in names(&self.path)? {
+            remove(&self.path.join(name))?;
+        }
+        Ok(Self { resumed: false, ..self })
+    }
+
     /// The draft of a checkpoint that takes the place of the one that is there.
     #[must_use]
     pub fn replacing(self) -> Self {
@@ -89,13 +117,15 @@ impl Draft {
 
     /// Makes the draft the checkpoint of its key: whole, or not at all.
     ///
-    /// Files whose name starts with `progress` served the next attempt and are left out.
+    /// Files whose name starts with `progress` served the next attempt and are left out; so is the action,
+    /// which the manifest has.
     ///
     /// # Errors
     /// If a file cannot be written; the draft then stays a draft.
     pub fn commit(self, recipe: &Recipe, made: &Made) -> Result<Manifest, StoreError> {
         debug_assert_eq!(recipe.key(), self.key, "a draft is committed with its own recipe");
-        for name in names(&self.path)?.iter().filter(|name| is_progress(name)) {
+        let left_out = |name: &&String| is_progress(name) || *name == ACTION;
+        for name in names(&self.path)?.iter().filter(left_out) {
             remove(&self.path.join(name))?;
         }
         let mut files = BTreeMap::new();
