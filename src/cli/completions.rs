@@ -1,7 +1,5 @@
 //! `graftwork completions`.
 
-use std::io;
-
 use clap::CommandFactory;
 use clap_complete::Shell;
 
@@ -15,6 +13,8 @@ pub(super) struct Args {
 
 #[expect(clippy::unnecessary_wraps, reason = "all commands have one signature")]
 pub(super) fn run(args: &Args, _context: &Context) -> anyhow::Result<Outcome> {
-    clap_complete::generate(args.shell, &mut Cli::command(), "graftwork", &mut io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "graftwork", &mut script);
+    print!("{}", String::from_utf8_lossy(&script));
     Ok(Outcome::Fine)
 }

@@ -16,6 +16,7 @@ mod init;
 mod ledger;
 mod log;
 mod network;
+mod pipe;
 mod plan;
 mod prepare;
 mod progress;
@@ -128,7 +129,7 @@ impl From<Outcome> for ExitCode {
 /// Parses the arguments, runs the command, and turns its outcome into the exit code.
 pub fn main() -> ExitCode {
     let Cli { context, command } = Cli::parse();
-    let outcome = match command {
+    let outcome = pipe::until_closed(|| match command {
         Command::Run(args) => run::run(&args, &context),
         Command::Plan(args) => plan::run(&args, &context),
         Command::Check(args) => check::run(&args, &context),
@@ -142,7 +143,7 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::run(&args, &context),
         Command::Completions(args) => completions::run(&args, &context),
         Command::Ledger(args) => ledger::run(&args, &context),
-    };
+    });
     match outcome {
         Ok(outcome) => outcome.into(),
         Err(error) => {

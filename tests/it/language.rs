@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use expect_test::expect_file;
 use graftwork::experiment;
@@ -136,5 +136,19 @@ fn every_shell_completes_every_command() {
             assert!(script.contains(command), "{shell}: {command}");
         }
         assert!(script.contains("until"), "{shell}: options too");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    for args in [&["schema"][..], &["completions", "zsh"], &["--help"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_graftwork"));
+        command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8(output.stderr).unwrap(), "", "{args:?}");
+        assert!(output.status.success(), "{args:?}");
     }
 }
