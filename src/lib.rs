@@ -17,12 +17,14 @@
 //! - [`ledger`]: SQLite: runs, trials, attempts, metrics, lineage
 //! - [`table`]: results to tables (pure)
 //! - [`dataset`]: real datasets: where they are, how to get them, their bytes
+//! - [`digest`]: content digests of files, remembered
 //! - [`cli`]: the command line; prints and decides nothing
 //!
 //! LibTorch is only in the package `graftwork-engine`, which depends on this one.
 
 pub mod cli;
 pub mod dataset;
+pub mod digest;
 pub mod experiment;
 pub mod ledger;
 pub mod network;

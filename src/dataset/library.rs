@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::entry::Located;
-use super::memory::Memory;
 use super::{DatasetError, Entry, entry};
+use crate::digest::Memory;
 
 /// The folders in which datasets are looked for.
 ///
@@ -59,7 +59,7 @@ impl Library {
         hasher.update(format!("{} {}", entry.name, entry.revision).as_bytes());
         for path in &located.paths {
             // An absent optional file is not the same as none being listed.
-            let digest = path.as_deref().map(|path| memory.digest(path)).transpose()?;
+            let digest = path.as_deref().map(|path| digest(&mut memory, path)).transpose()?;
             hasher.update(digest.map_or([0; 32], |digest| *digest.as_bytes()).as_slice());
         }
         memory.save();
@@ -92,6 +92,11 @@ impl Library {
         let searched = self.roots.iter().cloned().chain(system).collect();
         Err(DatasetError::NotFound { name: entry.name.to_owned(), searched, incomplete })
     }
+}
+
+fn digest(memory: &mut Memory, path: &Path) -> Result<blake3::Hash, DatasetError> {
+    let failed = |source| DatasetError::Io { doing: "read", path: path.to_owned(), source };
+    memory.digest(path).map_err(failed)
 }
 
 /// The folders below `root` in which the dataset may lie.

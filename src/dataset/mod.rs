@@ -14,7 +14,6 @@ mod fashion_mnist;
 mod fetch;
 mod format;
 mod library;
-mod memory;
 mod mnist;
 mod optdigits;
 mod usps;

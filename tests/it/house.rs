@@ -146,6 +146,7 @@ fn arrows() -> BTreeMap<&'static str, &'static [&'static str]> {
             "cli",
             &[
                 "dataset",
+                "digest",
                 "experiment",
                 "experiment::spec",
                 "ledger",
@@ -158,14 +159,18 @@ fn arrows() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "table",
             ][..],
         ),
-        ("dataset", &["experiment::spec"]),
+        ("dataset", &["digest", "experiment::spec"]),
+        ("digest", &[]),
         ("experiment", &["experiment::spec", "network"]),
         ("ledger", &["protocol", "recipe"]),
         ("network", &["experiment::spec"]),
         ("plan", &["experiment", "experiment::spec", "recipe"]),
         ("protocol", &["experiment::spec", "recipe"]),
         ("recipe", &["experiment::spec"]),
-        ("schedule", &["experiment::spec", "ledger", "plan", "protocol", "recipe", "store"]),
+        (
+            "schedule",
+            &["digest", "experiment::spec", "ledger", "plan", "protocol", "recipe", "store"],
+        ),
         ("store", &["recipe"]),
         ("table", &[]),
     ])
@@ -209,6 +214,7 @@ fn known(path: &str) -> &'static str {
         ("experiment", _) => "experiment",
         ("cli", _) => "cli",
         ("dataset", _) => "dataset",
+        ("digest", _) => "digest",
         ("ledger", _) => "ledger",
         ("network", _) => "network",
         ("plan", _) => "plan",
@@ -223,7 +229,7 @@ fn known(path: &str) -> &'static str {
 
 #[test]
 fn the_engine_knows_the_language_the_network_and_the_protocol_alone() {
-    let allowed = ["dataset", "experiment", "network", "protocol", "recipe"];
+    let allowed = ["dataset", "digest", "experiment", "network", "protocol", "recipe"];
     check(
         "the engine depends on the language, networks, datasets and the protocol",
         |source, line| {

@@ -13,10 +13,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::DatasetError;
-
+/// Digests of files, remembered in a file.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub struct Memory {
     path: PathBuf,
     files: BTreeMap<PathBuf, Remembered>,
     changed: bool,
@@ -54,7 +53,8 @@ impl Mark {
 }
 
 impl Memory {
-    pub(super) fn load(path: &Path) -> Self {
+    /// What is remembered in a file; nothing if it is not there or damaged.
+    pub fn load(path: &Path) -> Self {
         let files = std::fs::read(path)
             .ok()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
@@ -63,18 +63,20 @@ impl Memory {
     }
 
     /// BLAKE3 of the file's content.
-    pub(super) fn digest(&mut self, path: &Path) -> Result<blake3::Hash, DatasetError> {
-        let failed = |source| DatasetError::Io { doing: "read", path: path.to_owned(), source };
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn digest(&mut self, path: &Path) -> io::Result<blake3::Hash> {
         // The path as it was given may be relative; what it leads to is what is remembered.
-        let real = path.canonicalize().map_err(failed)?;
-        let mark = Mark::of(&real.metadata().map_err(failed)?);
+        let real = path.canonicalize()?;
+        let mark = Mark::of(&real.metadata()?);
         if let Some(remembered) = self.files.get(&real)
             && remembered.mark == mark
             && let Ok(digest) = blake3::Hash::from_hex(&remembered.blake3)
         {
             return Ok(digest);
         }
-        let digest = hash(&real).map_err(failed)?;
+        let digest = hash(&real)?;
         // A file that changed under the reader's eyes is not remembered.
         if real.metadata().is_ok_and(|metadata| Mark::of(&metadata) == mark) {
             let blake3 = digest.to_hex().to_string();
@@ -85,7 +87,7 @@ impl Memory {
     }
 
     /// Writes the memory if there is anything new in it.
-    pub(super) fn save(&mut self) {
+    pub fn save(&mut self) {
         if std::mem::take(&mut self.changed) {
             // Forgets files that are gone, so that the memory does not grow for ever.
             self.files.retain(|path, _| path.exists());
