@@ -40,6 +40,10 @@ pub struct Job {
     pub data: BTreeMap<String, PathBuf>,
     /// The folder that the stage writes into; progress of an interrupted attempt may lie there.
     pub draft: PathBuf,
+    /// The folder of the experiment file; paths of the stage's files are relative to it.
+    pub folder: PathBuf,
+    /// Content digests of the stage's files, by the name that the stage gives them.
+    pub files: BTreeMap<String, String>,
 }
 
 /// From the engine to the orchestrator.

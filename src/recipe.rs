@@ -6,7 +6,7 @@
 //! | settings that differ from their default | order, comments, spelling of numbers |
 //! | seed, where a random draw takes part | device, threads, LibTorch's version, host, time |
 //! | keys of the inputs, by role | how many seeds or variants the experiment has |
-//! | content digests of the datasets | where the datasets lie |
+//! | content digests of the datasets and files | where they lie, what files are called |
 //!
 //! There are two keys. The [`StageKey`] names inputs by their keys, so that it is known before anything
 //! runs. The [`ActionKey`] names them by their content, so that it is known once they exist: a stage
@@ -41,6 +41,9 @@ pub struct Recipe {
     /// Content digests of the datasets that it reads, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub data: BTreeMap<String, String>,
+    /// Content digests of the files beside the experiment that it reads, by the name that it gives them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
 }
 
 impl Recipe {
@@ -72,7 +75,14 @@ impl Recipe {
             seed: stage.is_random().then(|| stage.pinned_seed().unwrap_or(seed)),
             inputs,
             data,
+            files: BTreeMap::new(),
         }
+    }
+
+    /// The same with files beside the experiment: content digests by the name that the stage gives them.
+    #[must_use]
+    pub fn with_files(self, files: BTreeMap<String, String>) -> Self {
+        Self { files, ..self }
     }
 
     /// The BLAKE3 hash of the recipe's canonical JSON.
@@ -100,9 +110,8 @@ fn canonical(stage: &Stage) -> Value {
     let Some(Value::Object(mut settings)) = tagged.remove(kind) else {
         unreachable!("a stage is a table with its kind as the only key");
     };
-    settings.remove("seed");
-    for (role, _) in stage.inputs() {
-        settings.remove(role);
+    for key in stage.named_otherwise() {
+        settings.remove(key);
     }
     let shape = SHAPES.field(SHAPES.root, kind).map(|field| field.shape);
     SHAPES.reduce(shape.unwrap_or(Shapes::LEAF), Value::Object(settings))
@@ -376,9 +385,9 @@ mod tests {
         assert_eq!(key(["conv1", "*"]), key(["*", "conv1"]));
     }
 
-    /// A table with free keys has no order in a key; another one must not need it either.
+    /// A table with free keys has no order in a key; a new one must not need it either.
     #[test]
-    fn learning_rate_factors_is_the_only_table_with_free_keys() {
+    fn tables_with_free_keys_are_those_whose_order_has_no_meaning() {
         fn free(value: &Value, name: &str, found: &mut Vec<String>) {
             if value["additionalProperties"].is_object() {
                 found.push(name.to_owned());
@@ -389,8 +398,9 @@ mod tests {
         }
         let mut found = Vec::new();
         free(schemars::schema_for!(Stage).as_value(), "", &mut found);
+        found.sort();
         found.dedup();
-        assert_eq!(found, ["learning-rate-factors"]);
+        assert_eq!(found, ["files", "inputs", "learning-rate-factors", "params"]);
     }
 
     #[test]

@@ -28,7 +28,10 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
         let name = file.display().to_string();
         let text =
             std::fs::read_to_string(file).with_context(|| format!("cannot read `{name}`"))?;
-        let loaded = experiment::load(&name, &text, &args.sets);
+        let folder = super::prepare::folder(file);
+        let loaded = experiment::load(&name, &text, &args.sets).and_then(|checked| {
+            checked.look_beside(&|path| folder.join(path).is_file()).map(|()| checked)
+        });
         if !context.json {
             match &loaded {
                 Ok(checked) => println!("{name}: {}", summary(checked)),

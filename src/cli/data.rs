@@ -74,8 +74,12 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
 
 /// The datasets on this machine; digests are remembered in the user's cache folder.
 pub(super) fn library(context: &Context) -> Library {
-    Library::new(context.data.as_deref(), &user_data_folder())
-        .remember_in(&user_folder("XDG_CACHE_HOME", ".cache").join("digests.json"))
+    Library::new(context.data.as_deref(), &user_data_folder()).remember_in(&digests())
+}
+
+/// Where digests of files are remembered.
+pub(super) fn digests() -> PathBuf {
+    user_folder("XDG_CACHE_HOME", ".cache").join("digests.json")
 }
 
 /// Where datasets are fetched to, unless `--data` names another folder.

@@ -1,19 +1,20 @@
 //! What `run` and `plan` do first: file to plan, and what of it is in the store.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use petgraph::graph::NodeIndex;
 
 use super::Context;
-use super::data::library;
+use super::data::{digests, library};
 use crate::dataset::{DatasetError, Found};
+use crate::digest::Files;
 use crate::experiment::spec::{Data, Stage};
 use crate::experiment::{self, Checked, Trial};
 use crate::ledger::{Ledger, LedgerError};
-use crate::plan::{self, Made, Plan, Presence, Previous, Selection, Task, Todo};
+use crate::plan::{self, Digests, Made, Plan, Presence, Previous, Selection, Task, Todo};
 use crate::recipe::StageKey;
 use crate::schedule::{self, queue};
 use crate::store::Store;
@@ -83,14 +84,21 @@ impl Prepared {
                 return Ok(None);
             }
         };
+        let folder = folder(&args.file);
+        if let Err(faults) = checked.look_beside(&|path| folder.join(path).is_file()) {
+            eprintln!("{faults}");
+            return Ok(None);
+        }
         let trials = checked.trials();
+        let files = files(&trials, folder)?;
         let library = library(context);
         let found: BTreeMap<String, Result<Found, DatasetError>> = datasets(&trials)
             .into_iter()
             .map(|name| (name.to_owned(), library.find(name)))
             .collect();
         let digest = |name: &str| Some(found.get(name)?.as_ref().ok()?.digest.clone());
-        let plan = plan::plan(&trials, &digest);
+        let digests = Digests { data: &digest, files: &|path| files.get(path).cloned() };
+        let plan = plan::plan(&trials, digests);
         let mut folders = BTreeMap::new();
         let mut missing = Vec::new();
         for (name, found) in found {
@@ -148,6 +156,26 @@ fn datasets(trials: &[Trial]) -> Vec<&'static str> {
         stages.flat_map(Stage::data).any(|(_, data)| data.name() == *name)
     };
     Data::NAMES.into_iter().filter(used).collect()
+}
+
+/// The folder of an experiment file, which paths in it are relative to.
+pub(super) fn folder(file: &Path) -> &Path {
+    file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
+}
+
+/// Content digests of the files that the stages of these trials name.
+fn files(trials: &[Trial], folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
+    let stages = trials.iter().flat_map(|trial| trial.stages.values());
+    let paths: BTreeSet<&str> = stages.flat_map(Stage::files).map(|(_, path)| path).collect();
+    let mut known = Files::remembered_in(&digests());
+    let mut files = BTreeMap::new();
+    for path in paths {
+        let digest = known.digest(&folder.join(path));
+        let digest =
+            digest.with_context(|| format!("cannot read `{}`", folder.join(path).display()))?;
+        files.insert(path.to_owned(), digest);
+    }
+    Ok(files)
 }
 
 /// The file of the ledger.

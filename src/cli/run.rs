@@ -10,7 +10,8 @@ use petgraph::graph::NodeIndex;
 use serde_json::json;
 
 use super::prepare::{
-    ExperimentArgs, Past, Prepared, SelectionArgs, count, duration, host, ledger_path, open_ledger,
+    ExperimentArgs, Past, Prepared, SelectionArgs, count, duration, folder, host, ledger_path,
+    open_ledger,
 };
 use super::{Context, Outcome, progress};
 use crate::experiment::label;
@@ -68,7 +69,8 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     if todo.is_empty() {
         return nothing_to_do(args, &prepared, context);
     }
-    let engine = engine()?;
+    let needs_engine = |&node: &NodeIndex| prepared.plan.graph[node].stage.needs_engine();
+    let engine = if todo.iter().any(needs_engine) { Some(engine()?) } else { None };
     let past = Past::open(&context.results)?;
     let device = if args.device == "auto" && !has_card() { "cpu" } else { args.device.as_str() };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -84,17 +86,22 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
         .context("cannot listen for Ctrl-C")?;
     if !context.json {
         let cached = prepared.cached();
-        eprintln!(
-            "{}: {} to run, {cached} cached; {} on {}, {} each",
-            prepared.checked.experiment.name,
-            count(todo.len(), "stage"),
-            count(slots, "worker"),
-            if device == "auto" { "the GPU, if LibTorch has its CUDA part" } else { device },
-            count(threads, "thread")
-        );
+        let name = &prepared.checked.experiment.name;
+        let stages = count(todo.len(), "stage");
+        if engine.is_some() {
+            eprintln!(
+                "{name}: {stages} to run, {cached} cached; {} on {}, {} each",
+                count(slots, "worker"),
+                if device == "auto" { "the GPU, if LibTorch has its CUDA part" } else { device },
+                count(threads, "thread")
+            );
+        } else {
+            eprintln!("{name}: {stages} to run, {cached} cached; {slots} at once");
+        }
     }
     let summary = {
-        let mut executor = Local::new(Launch::worker(engine, device, threads), slots, sender);
+        let launch = engine.map(|engine| Launch::worker(engine, device, threads));
+        let mut executor = Local::new(launch, slots, sender);
         let seconds: HashMap<NodeIndex, f64> = todo
             .iter()
             .map(|&node| (node, expected(prepared.plan.graph[node].recipe.kind)))
@@ -105,6 +112,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
             todo: &prepared.todo,
             store: &prepared.store,
             data: &prepared.folders,
+            folder: folder(&args.experiment.file),
             run,
             experiment: &prepared.checked.experiment.name,
             host: &host(),
@@ -237,7 +245,7 @@ pub(super) fn expected(durations: &BTreeMap<String, f64>, kind: StageKind) -> f6
         StageKind::Pretrain => 10.0,
         StageKind::Finetune | StageKind::Adapt => 5.0,
         StageKind::Prune => 2.0,
-        StageKind::Evaluate => 1.0,
+        StageKind::Evaluate | StageKind::Command => 1.0,
     };
     durations.get(kind.as_str()).copied().unwrap_or(guess)
 }

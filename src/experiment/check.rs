@@ -68,8 +68,8 @@ impl<'a> Walker<'a> {
     fn enter(&mut self, key: Option<&'a str>, tree: &'a Tree, rule: &'a Rule) {
         self.steps.push(Step { key, rule, tree });
         match (&rule.what, &tree.value) {
-            (_, Value::Datetime) => self.wrong_type(tree, rule),
             (What::Any, _) => self.any(tree),
+            (_, Value::Datetime) => self.wrong_type(tree, rule),
             (What::Bool, Value::Bool(_)) => {}
             (What::Integer(bounds), Value::Integer(number)) => {
                 self.number(tree, rule, bounds.refuse(*number as f64));

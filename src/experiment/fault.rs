@@ -86,6 +86,14 @@ codes! {
     Contradiction = "E045",
     /// The source and the target of an adaptation are the same images.
     Domain = "E046",
+    /// An argument of a command has a placeholder that stands for nothing.
+    Placeholder = "E070",
+    /// A name of a command's file, input, parameter or output has a meaning already.
+    TakenName = "E071",
+    /// A file that a stage names is not there.
+    MissingFile = "E072",
+    /// An argument of a command is a file that the stage does not declare.
+    UndeclaredFile = "E073",
 }
 
 /// One fault of an experiment file or of a `--set`.

@@ -91,6 +91,8 @@ impl Rule {
         match &self.what {
             What::Table(table) => table.properties.get(key).or(table.others.as_deref()),
             What::OneOf(alternatives) => alternatives.get(key),
+            // Where nothing is prescribed, nothing is further in either.
+            What::Any => Some(self),
             _ => None,
         }
     }

@@ -225,7 +225,7 @@ impl<'a> Analysis<'a> {
             inputs.push(Input { reference, network, stage: source.stage.as_ref() });
         }
         // Where an input is not known, most faults of the stage cannot be met.
-        if inputs.iter().all(|input| input.network.is_some()) && inputs.len() == key.2.len() {
+        if inputs.iter().all(Input::is_known) && inputs.len() == key.2.len() {
             self.distinct[stage] += 1;
         }
         let site = Site { sources: self.sources, name, key: variants.key, variant };

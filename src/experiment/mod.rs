@@ -6,7 +6,9 @@
 //! is checked for what it means: references, loops, shapes of networks (`meaning`, `networks`). All
 //! faults are reported at once. Nothing here touches a file.
 
+mod beside;
 mod check;
+mod command;
 mod fault;
 mod grammar;
 mod meaning;
@@ -95,7 +97,7 @@ fn check_meaning(root: &Tree, sources: &Sources, faults: &mut Vec<Fault>) -> Opt
         return None;
     }
     match root.read() {
-        Ok(experiment) => Checked::new(experiment, stages),
+        Ok(experiment) => Checked::new(experiment, stages, sources),
         Err(error) => {
             // Unreachable while the schema says all that the types do.
             let span = Span::new(0, 0..0);

@@ -4,12 +4,14 @@
 use std::rc::Rc;
 
 use super::check::Name;
+use super::command;
 use super::fault::{Code, Fault, Sources, Span, list, nearest};
 use super::grammar::Names;
 use super::meaning::Variant;
 use super::spec::{
     Adapt, Data, EarlyStopping, Evaluate, Finetune, Keep, Loss, Optimizer, Pretrain, Split, Stage,
 };
+use super::tree::Value;
 use crate::network::{Extents, Network, ParamRole, matches, zoo};
 
 /// A stage variant that is analysed, and where its text is.
@@ -31,6 +33,13 @@ pub(super) struct Input<'a> {
     pub(super) stage: Option<&'a Stage>,
 }
 
+impl Input<'_> {
+    /// Whether all is known of the stage that is read: its network, or that it makes none.
+    pub(super) fn is_known(&self) -> bool {
+        self.network.is_some() || matches!(self.stage, Some(Stage::Command(_)))
+    }
+}
+
 /// Checks one stage and gives the network that leaves it, where that can be known.
 pub(super) fn analyse(
     site: &Site<'_>,
@@ -38,6 +47,10 @@ pub(super) fn analyse(
     faults: &mut Vec<Fault>,
 ) -> Option<Rc<Network>> {
     let stage = site.variant.stage.as_ref()?;
+    if let Stage::Command(command) = stage {
+        command::check(site, command, faults);
+        return None;
+    }
     faults.extend(inputs.iter().filter_map(|input| makes_no_network(site, input)));
     let training = Training::of(stage);
     if let Some(training) = &training {
@@ -64,6 +77,7 @@ pub(super) fn analyse(
             faults.extend(from.as_deref().and_then(|from| evaluate_classes(site, evaluate, from)));
             from
         }
+        Stage::Command(_) => None,
     };
     if let Some(network) = &network {
         let epochs = training.map_or(0, |training| training.epochs);
@@ -73,7 +87,7 @@ pub(super) fn analyse(
 }
 
 impl Site<'_> {
-    fn fault(&self, code: Code, span: Span, message: &str) -> Fault {
+    pub(super) fn fault(&self, code: Code, span: Span, message: &str) -> Fault {
         self.sources.fault(code, span, format!("stage `{}`: {message}", self.name))
     }
 
@@ -84,13 +98,22 @@ impl Site<'_> {
     }
 
     /// Where a key stands; where the file leaves it out, where the stage's name stands.
-    fn key(&self, keys: &[&str]) -> Span {
+    pub(super) fn key(&self, keys: &[&str]) -> Span {
         self.variant.tree.entry(&self.path(keys)).map_or(self.key, |entry| entry.key)
     }
 
     /// Where a value stands; where the file leaves it out, where the stage's name stands.
-    fn value(&self, keys: &[&str]) -> Span {
+    pub(super) fn value(&self, keys: &[&str]) -> Span {
         self.variant.tree.entry(&self.path(keys)).map_or(self.key, |entry| entry.tree.span)
+    }
+
+    /// Where an item of a list stands; where the list is not there, where the stage's name stands.
+    pub(super) fn item(&self, keys: &[&str], index: usize) -> Span {
+        let list = self.variant.tree.entry(&self.path(keys)).map(|entry| &entry.tree.value);
+        match list {
+            Some(Value::Array(items)) => items.get(index).map_or(self.key, |item| item.span),
+            _ => self.key,
+        }
     }
 
     /// Where the name of the alternative that a key chooses stands, with the key if they are one word.
@@ -136,7 +159,7 @@ impl<'a> Training<'a> {
             Stage::Pretrain(stage) => of!(stage, "data", data, false),
             Stage::Finetune(stage) => of!(stage, "data", data, true),
             Stage::Adapt(stage) => of!(stage, "source", source, false),
-            Stage::Prune(_) | Stage::Evaluate(_) => None,
+            Stage::Prune(_) | Stage::Evaluate(_) | Stage::Command(_) => None,
         }
     }
 
@@ -189,12 +212,21 @@ fn no_validation(site: &Site<'_>, setting: &str, what: &str, key: &str, data: &D
 }
 
 fn makes_no_network(site: &Site<'_>, input: &Input<'_>) -> Option<Fault> {
-    let Some(Stage::Evaluate(evaluate)) = input.stage else { return None };
     let Name { key, text, span, .. } = input.reference;
-    let message = format!("{key} = {text:?} names an `evaluate` stage");
-    let fault =
-        site.fault(Code::NoNetwork, *span, &message).label("it measures and makes no network");
-    Some(fault.help(format!("start from what it measures: {key} = {:?}", evaluate.from)))
+    let (message, label, help) = match input.stage? {
+        Stage::Evaluate(evaluate) => (
+            format!("{key} = {text:?} names an `evaluate` stage"),
+            "it measures and makes no network",
+            format!("start from what it measures: {key} = {:?}", evaluate.from),
+        ),
+        Stage::Command(_) => (
+            format!("{key} = {text:?} names a `command` stage"),
+            "it leaves files and makes no network",
+            "name a stage that makes one".to_owned(),
+        ),
+        _ => return None,
+    };
+    Some(site.fault(Code::NoNetwork, *span, &message).label(label).help(help))
 }
 
 fn built(site: &Site<'_>, pretrain: &Pretrain, faults: &mut Vec<Fault>) -> Option<Rc<Network>> {

@@ -3,6 +3,8 @@
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::beside::{self, Mention};
+use super::fault::{Faults, Sources};
 use super::meaning::Stages;
 use super::spec::{Criterion, Data, Experiment, Stage};
 use super::sweep::combinations;
@@ -15,6 +17,7 @@ pub struct Checked {
     pub experiment: Experiment,
     axes: IndexMap<String, Vec<Value>>,
     stages: Vec<Variants>,
+    mentions: Vec<Mention>,
 }
 
 /// A stage with each combination of the values of the axes that set one of its keys.
@@ -41,7 +44,8 @@ pub struct Trial {
 
 impl Checked {
     /// None if a stage is not readable, which is a fault that has been reported.
-    pub(super) fn new(experiment: Experiment, stages: Stages) -> Option<Self> {
+    pub(super) fn new(experiment: Experiment, stages: Stages, sources: &Sources) -> Option<Self> {
+        let mentions = beside::mentions(&stages, sources);
         let values = |axis: &super::sweep::Axis| -> Option<Vec<Value>> {
             axis.values.iter().map(|value| value.read().ok()).collect()
         };
@@ -54,7 +58,18 @@ impl Checked {
             let variants = stage.variants.into_iter().map(|variant| variant.stage);
             Some(Variants { name, axes: stage.axes, stages: variants.collect::<Option<_>>()? })
         });
-        Some(Self { experiment, axes, stages: stages.collect::<Option<_>>()? })
+        let stages = stages.collect::<Option<_>>()?;
+        Some(Self { experiment, axes, stages, mentions })
+    }
+
+    /// Checks what the experiment says of files beside it; `is_file` is told a path as the experiment
+    /// writes it, relative to the experiment's folder.
+    ///
+    /// # Errors
+    /// A file that a stage names and that is not there; an argument of a command that is a file which
+    /// the command does not declare, so that its changes would not be noticed.
+    pub fn look_beside(&self, is_file: &dyn Fn(&str) -> bool) -> Result<(), Faults> {
+        beside::faults(&self.mentions, is_file)
     }
 
     /// Every combination of the sweep with every seed: the first axis outermost, seeds innermost.
@@ -108,6 +123,7 @@ impl Trial {
             Stage::Prune(prune) => self.network(&prune.from),
             Stage::Adapt(adapt) => self.network(&adapt.from),
             Stage::Evaluate(evaluate) => self.network(&evaluate.from),
+            Stage::Command(_) => None,
         }
     }
 }
@@ -138,6 +154,7 @@ fn trained_on(stage: &Stage, stages: &IndexMap<String, Stage>) -> Option<Data> {
             _ => &prune.from,
         },
         Stage::Evaluate(evaluate) => &evaluate.from,
+        Stage::Command(_) => return None,
     };
     trained_on(stages.get(from)?, stages)
 }

@@ -10,7 +10,15 @@ use crate::recipe::{Recipe, StageKey};
 
 fn recipe(kind: StageKind, spec: Value, seed: Option<u64>, from: Option<&Recipe>) -> Recipe {
     let inputs = from.map(|from| ("from".to_owned(), from.key())).into_iter().collect();
-    Recipe { kind, revision: 1, spec, seed, inputs, data: std::collections::BTreeMap::new() }
+    Recipe {
+        kind,
+        revision: 1,
+        spec,
+        seed,
+        inputs,
+        data: std::collections::BTreeMap::new(),
+        files: std::collections::BTreeMap::new(),
+    }
 }
 
 /// `dense → thin`, two sparsities by two seeds; `thin` draws nothing, so each seed's `dense` has two.

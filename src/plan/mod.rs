@@ -91,10 +91,20 @@ pub struct Counts {
     pub distinct: usize,
 }
 
-/// Plans checked trials; `digest` gives the content digest of a dataset, if it is there.
-pub fn plan(trials: &[Trial], digest: &dyn Fn(&str) -> Option<String>) -> Plan {
+/// Content digests of what lies outside of an experiment; nothing for what is not there.
+#[derive(Clone, Copy)]
+pub struct Digests<'a> {
+    /// Of a dataset, by its name.
+    pub data: &'a dyn Fn(&str) -> Option<String>,
+    /// Of a file, by its path as the experiment states it. One that is not there is a fault of the
+    /// experiment, which `Checked::look_beside` finds: it must not come this far.
+    pub files: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// Plans checked trials.
+pub fn plan(trials: &[Trial], digests: Digests<'_>) -> Plan {
     let mut planner =
-        Planner { digest, digests: HashMap::new(), nodes: HashMap::new(), last: HashMap::new() };
+        Planner { digests, data: HashMap::new(), nodes: HashMap::new(), last: HashMap::new() };
     let mut plan =
         Plan { graph: DiGraph::new(), trials: Vec::new(), missing_data: BTreeSet::new() };
     for trial in trials {
@@ -176,8 +186,8 @@ impl Plan {
 }
 
 struct Planner<'a> {
-    digest: &'a dyn Fn(&str) -> Option<String>,
-    digests: HashMap<String, Option<String>>,
+    digests: Digests<'a>,
+    data: HashMap<String, Option<String>>,
     nodes: HashMap<StageKey, NodeIndex>,
     /// What each name was in the trial before. Seeds and inner axes change few stages from one trial to
     /// the next, and a comparison is much cheaper than a key.
@@ -239,6 +249,7 @@ impl Planner<'_> {
             Some(spec) => Recipe::with_spec(stage, spec, seed, keys, data),
             None => Recipe::new(stage, seed, keys, data),
         };
+        let recipe = recipe.with_files(self.files(stage));
         let key = recipe.key();
         let node = *self.nodes.entry(key).or_insert_with(|| {
             let stage = stage.clone();
@@ -253,11 +264,18 @@ impl Planner<'_> {
         node
     }
 
+    fn files(&self, stage: &Stage) -> BTreeMap<String, String> {
+        let files = stage.files().into_iter();
+        let digest = |path| (self.digests.files)(path).unwrap_or_default();
+        files.map(|(name, path)| (name.to_owned(), digest(path))).collect()
+    }
+
     fn data(&mut self, stage: &Stage, plan: &mut Plan) -> BTreeMap<String, String> {
         let mut found = BTreeMap::new();
         for (_, data) in stage.data() {
             let name = data.name();
-            let digest = self.digests.entry(name.to_owned()).or_insert_with(|| (self.digest)(name));
+            let digest =
+                self.data.entry(name.to_owned()).or_insert_with(|| (self.digests.data)(name));
             if digest.is_none() {
                 plan.missing_data.insert(name.to_owned());
             }

@@ -92,6 +92,11 @@ pub enum Reason {
         /// The dataset.
         name: String,
     },
+    /// The content of a file beside the experiment differs.
+    FileChanged {
+        /// The name that the stage gives it.
+        name: String,
+    },
     /// A stage that it reads is another than in the last run.
     InputChanged {
         /// The key that names the input.
@@ -157,6 +162,7 @@ impl fmt::Display for Reason {
             Self::RevisionRaised { old, new } => write!(f, "revision raised: {old} → {new}"),
             Self::DataMissing { name } => write!(f, "dataset {name} is missing"),
             Self::DataChanged { name } => write!(f, "content of dataset {name} changed"),
+            Self::FileChanged { name } => write!(f, "content of file {name} changed"),
             Self::InputChanged { name, .. } => write!(f, "input {name} changed"),
         }
     }
@@ -292,6 +298,10 @@ fn difference(
         new.data.iter().find(|(name, digest)| old.data.get(*name) != Some(digest))
     {
         return Some(Reason::DataChanged { name: name.clone() });
+    }
+    let files = || new.files.keys().chain(old.files.keys());
+    if let Some(name) = files().find(|name| new.files.get(*name) != old.files.get(*name)) {
+        return Some(Reason::FileChanged { name: name.clone() });
     }
     let inputs = plan.inputs(node);
     let (role, _) = new.inputs.iter().find(|(role, key)| old.inputs.get(*role) != Some(key))?;

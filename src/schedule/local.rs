@@ -1,10 +1,12 @@
-//! Engine processes on this machine, one a slot, kept alive between stages.
+//! Engine processes on this machine, one a slot, kept alive between stages; and programs.
+//!
+//! A `command` stage is a process of its own ([`Programs`]) and needs no engine: where all stages are
+//! commands, no engine is started.
 //!
 //! Each worker has two threads that read what it writes and forward it; none decides anything. The
 //! thread of standard output sees the end of the process and reports it, so every start ends with
 //! `done`, `stopped`, `failed` or a death.
 
-use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
@@ -14,13 +16,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::death::{LastWords, death};
+use super::program::Programs;
 use super::{Executor, Signal, Token};
+use crate::experiment::spec::Stage;
 use crate::protocol::{Event, Job, Request};
 
 /// How long a worker that closed its output may take to end.
 const GRACE: Duration = Duration::from_secs(5);
-/// Lines of standard error that are kept for the report of a death.
-const LAST_WORDS: usize = 5;
 
 /// How an engine process is started.
 #[derive(Debug, Clone)]
@@ -42,9 +45,10 @@ impl Launch {
 
 /// Runs stages in engine processes on this machine.
 pub struct Local {
-    launch: Launch,
+    launch: Option<Launch>,
     signals: Sender<Signal>,
     workers: Vec<Option<Worker>>,
+    programs: Programs,
 }
 
 struct Worker {
@@ -55,7 +59,7 @@ struct Worker {
 
 struct Shared {
     state: Mutex<State>,
-    last_words: Mutex<VecDeque<String>>,
+    last_words: Mutex<LastWords>,
 }
 
 struct State {
@@ -65,9 +69,12 @@ struct State {
 }
 
 impl Local {
-    /// An executor with this many workers; each starts with its first stage.
-    pub fn new(launch: Launch, slots: usize, signals: Sender<Signal>) -> Self {
-        Self { launch, signals, workers: (0..slots).map(|_| None).collect() }
+    /// An executor with this many slots. An engine starts with the first stage of its slot that needs
+    /// one; without `launch`, there are programs alone.
+    pub fn new(launch: impl Into<Option<Launch>>, slots: usize, signals: Sender<Signal>) -> Self {
+        let workers = (0..slots).map(|_| None).collect();
+        let programs = Programs::new(signals.clone());
+        Self { launch: launch.into(), signals, workers, programs }
     }
 
     /// Gives a stage to the slot's worker, or to a new one where there is none alive.
@@ -90,7 +97,9 @@ impl Local {
             drop(state);
             end(&worker.child);
         }
-        let mut worker = Worker::spawn(&self.launch, token, &self.signals)?;
+        let missing = || io::Error::other("the run was prepared for programs alone");
+        let launch = self.launch.as_ref().ok_or_else(missing)?;
+        let mut worker = Worker::spawn(launch, token, &self.signals)?;
         // A worker that dies at once is reported by its reader, not by this failing write.
         let _ = worker.stdin.write_all(line.as_bytes());
         self.workers[slot] = Some(worker);
@@ -104,14 +113,19 @@ impl Executor for Local {
     }
 
     fn start(&mut self, slot: usize, token: Token, job: Job) {
+        if let Stage::Command(command) = &job.stage {
+            return self.programs.start(token, command.clone(), job);
+        }
         if let Err(error) = self.give(slot, token, job) {
-            let program = self.launch.program.display();
+            let program = self.launch.as_ref().map(|launch| launch.program.display().to_string());
+            let program = program.unwrap_or_default();
             let how = format!("the engine `{program}` cannot be started: {error}");
             let _ = self.signals.send(Signal::Died(token, how));
         }
     }
 
     fn stop(&mut self) {
+        self.programs.stop();
         let mut line =
             serde_json::to_vec(&Request::Stop {}).expect("a request without content is plain JSON");
         line.push(b'\n');
@@ -122,6 +136,7 @@ impl Executor for Local {
     }
 
     fn kill(&mut self) {
+        self.programs.kill();
         for worker in self.workers.iter().flatten() {
             end(&worker.child);
         }
@@ -197,12 +212,7 @@ impl Reader {
     fn listen(&self, stderr: impl Read) {
         for line in lines(stderr) {
             let token = held(&self.shared.state).token;
-            let mut last_words = held(&self.shared.last_words);
-            if last_words.len() == LAST_WORDS {
-                last_words.pop_front();
-            }
-            last_words.push_back(line.clone());
-            drop(last_words);
+            held(&self.shared.last_words).hear(format!("{line}\n").as_bytes());
             let _ = self.signals.send(Signal::Said(token, line));
         }
     }
@@ -214,8 +224,8 @@ impl Reader {
             state.dead = true;
             state.token
         };
-        let last_words: Vec<String> = held(&self.shared.last_words).iter().cloned().collect();
-        let _ = self.signals.send(Signal::Died(token, death(status, &last_words)));
+        let how = death("the engine", status, &held(&self.shared.last_words));
+        let _ = self.signals.send(Signal::Died(token, how));
     }
 }
 
@@ -243,35 +253,6 @@ fn wait(child: &Mutex<Child>) -> Option<ExitStatus> {
         }
         thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// Says in one line how a worker died.
-fn death(status: Option<ExitStatus>, last_words: &[String]) -> String {
-    let how = match status {
-        Some(status) if signal(status) == Some(9) => {
-            "the engine was killed (signal 9), perhaps for want of memory".to_owned()
-        }
-        Some(status) => match (signal(status), status.code()) {
-            (Some(signal), _) => format!("the engine died of signal {signal}"),
-            (None, Some(code)) => format!("the engine ended with exit code {code}"),
-            (None, None) => "the engine ended".to_owned(),
-        },
-        None => "the engine is gone".to_owned(),
-    };
-    match last_words.iter().rev().find(|line| !line.trim().is_empty()) {
-        Some(words) => format!("{how}; its last words: {}", words.trim()),
-        None => how,
-    }
-}
-
-#[cfg(unix)]
-fn signal(status: ExitStatus) -> Option<i32> {
-    std::os::unix::process::ExitStatusExt::signal(&status)
-}
-
-#[cfg(not(unix))]
-fn signal(_status: ExitStatus) -> Option<i32> {
-    None
 }
 
 fn end(child: &Mutex<Child>) {

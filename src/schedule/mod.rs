@@ -5,9 +5,11 @@
 
 pub mod queue;
 
+mod death;
 mod journal;
 mod layout;
 mod local;
+mod program;
 mod run;
 mod survey;
 

@@ -1,7 +1,7 @@
 //! The run loop: one thread that owns the queue, the store and the journal.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -33,6 +33,8 @@ pub struct Work<'a> {
     pub store: &'a Store,
     /// Folders of the datasets by name.
     pub data: &'a BTreeMap<String, PathBuf>,
+    /// The folder of the experiment file.
+    pub folder: &'a Path,
     /// The run in the ledger.
     pub run: RunId,
     /// Name of the experiment.
@@ -43,6 +45,12 @@ pub struct Work<'a> {
     pub duration: &'a dyn Fn(StageKind) -> f64,
     /// What happens after a failure.
     pub policy: Policy,
+}
+
+impl Work<'_> {
+    fn needs_engine(&self, node: NodeIndex) -> bool {
+        self.plan.graph[node].stage.needs_engine()
+    }
 }
 
 /// What happens after a failure.
@@ -363,19 +371,20 @@ impl Coordinator<'_> {
             inputs: inputs.collect(),
             data: data.collect(),
             draft: draft.path().to_owned(),
+            folder: self.work.folder.to_owned(),
+            files: planned.recipe.files.clone(),
         }
     }
 
-    /// Writes down that an attempt begins, once it is known which engine makes it.
+    /// Writes down that an attempt begins, once it is known which engine makes it, if one does.
     fn begin(&mut self, slot: usize) {
-        let Slot { ready: Some(ready), running: Some(running) } = &mut self.slots[slot] else {
-            return;
-        };
-        if running.begun {
+        let Slot { ready, running: Some(running) } = &mut self.slots[slot] else { return };
+        let ready = ready.as_ref().filter(|_| self.work.needs_engine(running.node));
+        if running.begun || ready.is_none() && self.work.needs_engine(running.node) {
             return;
         }
         running.begun = true;
-        let attempt = attempt(self.work, running, Some(ready));
+        let attempt = attempt(self.work, running, ready);
         self.books.begin(running.token, attempt);
     }
 
@@ -435,7 +444,8 @@ impl Coordinator<'_> {
         let Running { node, token, .. } = running;
         let action = running.action.clone();
         let ended_ms = now_ms();
-        let attempt = attempt(self.work, &running, self.slots[slot].ready.as_ref());
+        let ready = self.slots[slot].ready.as_ref().filter(|_| self.work.needs_engine(node));
+        let attempt = attempt(self.work, &running, ready);
         let made = Made {
             experiment: self.work.experiment.to_owned(),
             name: attempt.name,
@@ -480,7 +490,7 @@ impl Coordinator<'_> {
             self.begin_unknown(slot);
         }
         let Some(running) = self.slots[slot].running.take() else { return };
-        if died {
+        if died && self.work.needs_engine(running.node) {
             self.slots[slot].ready = None;
         }
         let killed = died && self.interrupts > 1;

@@ -101,9 +101,12 @@ pub(super) fn action(
     key: impl Fn(NodeIndex) -> Option<StageKey>,
 ) -> Result<Option<ActionKey>, StoreError> {
     let mut contents = BTreeMap::new();
+    let is_program = matches!(plan.graph[node].stage, Stage::Command(_));
     for (role, input) in plan.inputs(node) {
         let Some(key) = key(input) else { return Ok(None) };
-        contents.insert(role.to_owned(), store.manifest(&key)?.content());
+        let manifest = store.manifest(&key)?;
+        let content = if is_program { manifest.content_with_metrics() } else { manifest.content() };
+        contents.insert(role.to_owned(), content);
     }
     Ok((!contents.is_empty()).then(|| plan.graph[node].recipe.action(&contents)))
 }
@@ -115,5 +118,6 @@ pub(super) fn needed(stage: &Stage) -> Vec<&str> {
             vec!["model.safetensors"]
         }
         Stage::Evaluate(_) => Vec::new(),
+        Stage::Command(command) => command.outputs.iter().map(String::as_str).collect(),
     }
 }

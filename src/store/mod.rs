@@ -56,7 +56,15 @@ impl Manifest {
     /// What the stages that read this checkpoint see of it: its files, but not how they came about (the
     /// recipe, the log, what was measured on the way).
     pub fn content(&self) -> Content {
-        let unseen = [RECIPE, LOG, METRICS];
+        self.without(&[RECIPE, LOG, METRICS])
+    }
+
+    /// What a program sees that reads this checkpoint: what was measured, too.
+    pub fn content_with_metrics(&self) -> Content {
+        self.without(&[RECIPE, LOG])
+    }
+
+    fn without(&self, unseen: &[&str]) -> Content {
         let files = self.files.iter().filter(|(name, _)| !unseen.contains(&name.as_str()));
         Content::of(files.map(|(name, digest)| (name.as_str(), digest.blake3.as_str())))
     }
@@ -290,6 +298,7 @@ mod tests {
             seed: Some(0),
             inputs: BTreeMap::new(),
             data: BTreeMap::new(),
+            files: BTreeMap::new(),
         }
     }
 

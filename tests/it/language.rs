@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use expect_test::expect_file;
-use graftwork::experiment;
+use graftwork::experiment::{self, Checked, Faults};
 
 fn files(folder: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("the folder is there");
@@ -17,6 +17,14 @@ fn files(folder: &str) -> Vec<PathBuf> {
     files
 }
 
+/// Loads an experiment and looks at the files that it names.
+fn load(file: &Path, text: &str) -> Result<Checked, Faults> {
+    let checked = experiment::load(&file.display().to_string(), text, &[])?;
+    let folder = file.parent().expect("the file is in a folder");
+    checked.look_beside(&|path| folder.join(path).is_file())?;
+    Ok(checked)
+}
+
 /// The messages of `tests/malformed/NAME.toml` are in `NAME.txt` beside it.
 ///
 /// `UPDATE_EXPECT=1 cargo nextest run malformed` writes them anew; read them as a user would.
@@ -26,7 +34,7 @@ fn every_malformed_file_gives_its_messages() {
     assert!(files.len() >= 10, "{files:?}");
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
-        let faults = experiment::load(&file.display().to_string(), &text, &[]).unwrap_err();
+        let faults = load(&file, &text).unwrap_err();
         let snapshot = fs::canonicalize(&file).unwrap().with_extension("txt");
         expect_file![snapshot].assert_eq(&format!("{faults}\n"));
     }
@@ -36,7 +44,7 @@ fn every_malformed_file_gives_its_messages() {
 fn every_experiment_of_the_repository_loads() {
     for file in files("experiments") {
         let text = fs::read_to_string(&file).unwrap();
-        if let Err(faults) = experiment::load(&file.display().to_string(), &text, &[]) {
+        if let Err(faults) = load(&file, &text) {
             panic!("{faults}");
         }
     }
@@ -115,7 +123,9 @@ fn init_writes_an_experiment_without_faults_and_never_over_another() {
     let checked = experiment::load("my-study.toml", &text, &[]);
     let checked = checked.unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!(checked.experiment.name, "my-study");
-    let plan = graftwork::plan::plan(&checked.trials(), &|name| Some(name.to_owned()));
+    let same = |name: &str| Some(name.to_owned());
+    let digests = graftwork::plan::Digests { data: &same, files: &same };
+    let plan = graftwork::plan::plan(&checked.trials(), digests);
     let counts = plan.counts();
     // 2 dense; magnitude draws nothing but reads another network for each seed.
     assert_eq!((counts.trials, counts.distinct), (8, 2 + 8 + 8 + 8));

@@ -8,6 +8,7 @@
     reason = "a test ends where something is not as it should be, and says what it skips"
 )]
 
+mod commands;
 mod datasets;
 mod elf;
 #[cfg(unix)]

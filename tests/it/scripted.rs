@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
-use graftwork::experiment;
 use graftwork::ledger::{Ledger, NewRun, RunId, TrialRecord};
-use graftwork::plan::{self, Plan, Selection};
+use graftwork::plan::{self, Digests, Plan, Selection};
 use graftwork::protocol::{Event, Job, Point, Progress, Ready};
 use graftwork::recipe::StageKey;
 use graftwork::schedule::{self, Executor, Notice, Observer, Policy, Signal, Summary, Token, Work};
 use graftwork::store::Store;
+use graftwork::{digest, experiment};
 use petgraph::graph::NodeIndex;
 use tempfile::TempDir;
 
@@ -181,7 +181,9 @@ impl World {
         let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
         let checked = experiment::load("test.toml", text, &sets);
         let checked = checked.unwrap_or_else(|faults| panic!("{faults}"));
-        plan::plan(&checked.trials(), &|name| Some(format!("{name} {}", self.data)))
+        let data = |name: &str| Some(format!("{name} {}", self.data));
+        let files = |path: &str| digest::digest(&self.folder.join(path)).ok();
+        plan::plan(&checked.trials(), Digests { data: &data, files: &files })
     }
 
     /// Runs an experiment in which all goes well; how many stages of each name ran.
@@ -231,6 +233,7 @@ impl World {
             todo: &todo,
             store: &store,
             data: &data,
+            folder: &self.folder,
             run,
             experiment: "test",
             host: "here",

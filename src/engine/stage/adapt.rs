@@ -256,6 +256,8 @@ mod tests {
             inputs: BTreeMap::new(),
             data: BTreeMap::new(),
             draft: folder.to_owned(),
+            folder: std::path::PathBuf::new(),
+            files: BTreeMap::new(),
         };
         let stop = AtomicBool::new(false);
         let mut send = |event| {

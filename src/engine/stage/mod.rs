@@ -223,6 +223,9 @@ pub fn run(context: &mut Context<'_>) -> Result<Ended, StageError> {
         Stage::Finetune(stage) => finetune::run(stage, context),
         Stage::Adapt(stage) => adapt::run(stage, context),
         Stage::Evaluate(stage) => evaluate::run(stage, context),
+        Stage::Command(_) => {
+            Err(StageError::Unfit("a command is no stage of the engine".to_owned()))
+        }
     }
 }
 

@@ -84,6 +84,8 @@ impl Lab {
             inputs: inputs.collect(),
             data: BTreeMap::from([("mnist".to_owned(), self.folder.path().join("mnist"))]),
             draft: draft.clone(),
+            folder: PathBuf::new(),
+            files: BTreeMap::new(),
         };
         let stop = AtomicBool::new(false);
         let mut points = Vec::new();

@@ -124,6 +124,8 @@ impl Run<'_> {
             inputs: [].into(),
             data: [].into(),
             draft: draft.to_owned(),
+            folder: draft.to_owned(),
+            files: [].into(),
         };
         let stop = AtomicBool::new(false);
         let mut points = Vec::new();

@@ -8,13 +8,16 @@
 //! table that names layers by pattern, says so with `extend("x-names" = …)`: the checker then knows it.
 
 mod adapt;
+mod command;
 mod data;
 mod model;
 mod prune;
 mod stage;
+pub mod template;
 mod train;
 
 pub use adapt::{Adapt, Bandwidth, Coral, Dann, Estimator, Method, Mmd, SourceOnly};
+pub use command::Command;
 pub use data::{Augment, Data, Dataset, HorizontalFlip, Normalize, RandomCrop, Split};
 pub use model::{Cnn, Lenet5, Mlp, Model};
 pub use prune::{
@@ -30,6 +33,10 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+/// Files that graftwork writes into a checkpoint beside what the stage leaves.
+pub const OWN_FILES: [&str; 5] =
+    ["log.txt", "manifest.json", "metrics.jsonl", "params.json", "recipe.json"];
 
 /// A whole experiment file, after `--set` and before the sweep is applied.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,10 +1,10 @@
-//! The stage kinds, except the two that have a file of their own (`prune`, `adapt`).
+//! The stage kinds, except those that have a file of their own (`prune`, `adapt`, `command`).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::train::training_stage;
-use super::{Adapt, Data, Model, Prune, Split};
+use super::{Adapt, Command, Data, Model, Prune, Split};
 
 /// One stage of the graph: `[stage.NAME.KIND]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,6 +20,8 @@ pub enum Stage {
     Adapt(Adapt),
     /// Measures a network on one split of a dataset.
     Evaluate(Evaluate),
+    /// Runs a program with declared inputs, files, parameters and outputs.
+    Command(Command),
 }
 
 /// The name of a stage kind, without its settings.
@@ -36,6 +38,8 @@ pub enum StageKind {
     Adapt,
     /// See [`Evaluate`].
     Evaluate,
+    /// See [`Command`].
+    Command,
 }
 
 impl StageKind {
@@ -47,13 +51,19 @@ impl StageKind {
             Self::Finetune => "finetune",
             Self::Adapt => "adapt",
             Self::Evaluate => "evaluate",
+            Self::Command => "command",
         }
     }
 
     /// Raised when the same settings would give another result than before; it enters every key.
     pub fn revision(self) -> u32 {
         match self {
-            Self::Pretrain | Self::Prune | Self::Finetune | Self::Adapt | Self::Evaluate => 1,
+            Self::Pretrain
+            | Self::Prune
+            | Self::Finetune
+            | Self::Adapt
+            | Self::Evaluate
+            | Self::Command => 1,
         }
     }
 }
@@ -67,11 +77,12 @@ impl Stage {
             Self::Finetune(_) => StageKind::Finetune,
             Self::Adapt(_) => StageKind::Adapt,
             Self::Evaluate(_) => StageKind::Evaluate,
+            Self::Command(_) => StageKind::Command,
         }
     }
 
     /// The stages that this one reads, by role. The role is the key that names the stage in the file.
-    pub fn inputs(&self) -> Vec<(&'static str, &str)> {
+    pub fn inputs(&self) -> Vec<(&str, &str)> {
         match self {
             Self::Pretrain(_) => Vec::new(),
             Self::Prune(stage) => vec![("from", &stage.from)],
@@ -81,7 +92,45 @@ impl Stage {
             }
             Self::Adapt(stage) => vec![("from", &stage.from)],
             Self::Evaluate(stage) => vec![("from", &stage.from)],
+            Self::Command(stage) => {
+                let inputs = stage.inputs.iter();
+                inputs.map(|(role, input)| (role.as_str(), input.as_str())).collect()
+            }
         }
+    }
+
+    /// The files beside the experiment that this stage reads, each with the name that it has here.
+    /// They decide the result by their content; where they lie does not.
+    pub fn files(&self) -> Vec<(&str, &str)> {
+        match self {
+            Self::Command(stage) => {
+                stage.files.iter().map(|(name, path)| (name.as_str(), path.as_str())).collect()
+            }
+            Self::Pretrain(_)
+            | Self::Prune(_)
+            | Self::Finetune(_)
+            | Self::Adapt(_)
+            | Self::Evaluate(_) => Vec::new(),
+        }
+    }
+
+    /// The settings that are no settings to a recipe, which has seed, inputs and files in its own way.
+    pub(crate) fn named_otherwise(&self) -> Vec<&str> {
+        match self {
+            Self::Command(_) => vec!["seed", "inputs", "files"],
+            stage => {
+                let roles = stage.inputs().into_iter().map(|(role, _)| role);
+                roles
+                    .chain(stage.files().into_iter().map(|(name, _)| name))
+                    .chain(["seed"])
+                    .collect()
+            }
+        }
+    }
+
+    /// Whether the engine runs it; a `command` needs nothing of LibTorch.
+    pub fn needs_engine(&self) -> bool {
+        !matches!(self, Self::Command(_))
     }
 
     /// The datasets that this stage reads, each with the key that names it in the file.
@@ -92,6 +141,7 @@ impl Stage {
             Self::Finetune(stage) => vec![("data", &stage.data)],
             Self::Adapt(stage) => vec![("source", &stage.source), ("target", &stage.target)],
             Self::Evaluate(stage) => vec![("data", &stage.data)],
+            Self::Command(_) => Vec::new(),
         }
     }
 
@@ -103,6 +153,7 @@ impl Stage {
             Self::Finetune(stage) => stage.seed,
             Self::Adapt(stage) => stage.seed,
             Self::Evaluate(_) => None,
+            Self::Command(stage) => stage.seed,
         }
     }
 
@@ -114,6 +165,7 @@ impl Stage {
             Self::Pretrain(_) | Self::Finetune(_) | Self::Adapt(_) => true,
             Self::Prune(stage) => stage.criterion.is_random(),
             Self::Evaluate(_) => false,
+            Self::Command(stage) => stage.random,
         }
     }
 }
