@@ -1,0 +1,1 @@
+"""What the scripts share: virtual environments, processes, and the little project that every tool runs."""
