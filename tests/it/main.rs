@@ -9,6 +9,8 @@
 )]
 
 mod commands;
+#[cfg(unix)]
+mod behaviour;
 mod datasets;
 mod elf;
 #[cfg(unix)]
