@@ -170,8 +170,9 @@ def second_pipeline(session: Session) -> None:
 
 
 def one_branch_fails(session: Session) -> None:
-    session.stage("adapt").reads = "pretrain"
-    session.project.control(fail=("prune",))
+    session.stage("finetune").reads = "pretrain"
+    # The failure comes while the other branch has a stage to go.
+    session.project.control(fail=("prune",), slow={"finetune": 1.0})
     session.tool.write(session.project)
     ended = session.start(session.tool.run(keep_going=True)).wait()
     if ended.code is None:
@@ -214,7 +215,7 @@ CASES = [
     Case("T9", "delete an intermediate file", delete_intermediate),
     Case("T10", "tamper with an intermediate file", tamper, also=["prune"]),
     Case("T11", "a second pipeline with the same 1st stage", second_pipeline),
-    Case("T12", "one branch fails", one_branch_fails, ["pretrain", "prune", "adapt"], is_fresh=True),
+    Case("T12", "one branch fails", one_branch_fails, ALL, is_fresh=True),
     Case("T13", "kill -9 in the 3rd stage, run again", kill, ALL[2:], is_fresh=True),
     Case("T14", "two invocations at once", two_at_once, ALL, is_fresh=True),
 ]

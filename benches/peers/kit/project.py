@@ -7,7 +7,6 @@ it was made from, so a wrong result can be told from a right one.
 """
 
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -137,13 +136,3 @@ class Project:
         lines = path.read_text().split() if path.exists() else []
         new, self.ran_before = lines[self.ran_before :], len(lines)
         return new
-
-    def find(self, code: str, folder: Path) -> Path | None:
-        """The newest file below a folder that holds the output of a stage."""
-        begins = re.compile(rf'^"?{code}\(')
-        found = [
-            path
-            for path in folder.rglob("*")
-            if path.is_file() and not path.is_symlink() and begins.match(path.read_text(errors="replace"))
-        ]
-        return max(found, key=lambda path: path.stat().st_mtime_ns, default=None)
