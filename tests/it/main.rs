@@ -8,9 +8,10 @@
     reason = "a test ends where something is not as it should be, and says what it skips"
 )]
 
-mod commands;
 #[cfg(unix)]
 mod behaviour;
+#[cfg(unix)]
+mod commands;
 mod datasets;
 mod elf;
 #[cfg(unix)]
