@@ -1,5 +1,7 @@
 //! Walks a file by the rules of the language and reports whatever does not fit.
 
+use std::collections::HashMap;
+
 use super::fault::{Code, Fault, Sources, Span, list, nearest};
 use super::grammar::{List, Names, Pattern, Rule, Table, What};
 use super::tree::{self, Entry, Tree, Value};
@@ -205,8 +207,12 @@ impl<'a> Walker<'a> {
     }
 
     fn distinct(&mut self, items: &[Tree]) {
-        for (index, item) in items.iter().enumerate() {
-            let Some(first) = items[..index].iter().find(|first| first.equals(item)) else {
+        // A list may be long: what is equal is looked for among what has the same hash.
+        let mut seen: HashMap<u64, Vec<&Tree>> = HashMap::new();
+        for item in items {
+            let alike = seen.entry(item.hash()).or_default();
+            let Some(first) = alike.iter().find(|first| first.equals(item)) else {
+                alike.push(item);
                 continue;
             };
             let quote = self.sources.short_quote(item.span, "the same value");

@@ -141,18 +141,33 @@ impl fmt::Display for Fault {
 
 impl Fault {
     fn render(&self, renderer: &Renderer) -> String {
-        let primary = AnnotationKind::Primary.span(self.span.clone()).label(&self.label);
+        // Only the lines that are shown: a large file with many faults is not read anew for each.
+        let lines = self.lines();
+        let line = self.line - self.text[lines.start..self.span.start].matches('\n').count();
+        let place = |span: &Range<usize>| span.start - lines.start..span.end - lines.start;
+        let primary = AnnotationKind::Primary.span(place(&self.span)).label(&self.label);
         let notes = self
             .notes
             .iter()
-            .map(|note| AnnotationKind::Context.span(note.span.clone()).label(note.label.as_str()));
-        let snippet =
-            Snippet::source(&*self.text).path(&self.file).annotation(primary).annotations(notes);
+            .map(|note| AnnotationKind::Context.span(place(&note.span)).label(note.label.as_str()));
+        let snippet = Snippet::source(&self.text[lines.clone()]).line_start(line).path(&self.file);
+        let snippet = snippet.annotation(primary).annotations(notes);
         let mut group = Level::ERROR.primary_title(&self.message).id(self.code).element(snippet);
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help));
         }
         renderer.render(&[group])
+    }
+
+    /// The whole lines from the first to the last place that the fault points at.
+    fn lines(&self) -> Range<usize> {
+        let spans = || std::iter::once(&self.span).chain(self.notes.iter().map(|note| &note.span));
+        let start = spans().map(|span| span.start).min().unwrap_or(0);
+        let end = spans().map(|span| span.end).max().unwrap_or(self.text.len());
+        let before = self.text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+        let behind =
+            self.text[end..].find('\n').map_or(self.text.len(), |newline| end + newline + 1);
+        before..behind
     }
 }
 
@@ -289,25 +304,34 @@ impl Fault {
     }
 }
 
+/// Names that a message lists at most; the meant one is looked for among ten times as many. A file of
+/// thousands of stages can have thousands of faults that each name them all.
+const MOST_NAMES: usize = 30;
+
 /// The legal name that was probably meant.
 pub(super) fn nearest<'a>(name: &str, legal: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
     let name = plain(name);
-    let distances = legal.into_iter().map(|legal| {
+    let limit = (name.chars().count() / 3).max(1);
+    let distances = legal.into_iter().take(10 * MOST_NAMES).map(|legal| {
         let other = plain(legal);
-        let distance = strsim::damerau_levenshtein(&name, &other);
+        let distance = strsim::osa_distance(&name, &other);
         // `epoch` is near `epochs`, `lr` is near nothing, `crop` is near `random-crop`.
         let is_part = name.len() >= 3 && (other.contains(&name) || name.contains(&other));
         (if is_part { distance.min(1) } else { distance }, distance, legal)
     });
-    let limit = (name.chars().count() / 3).max(1);
     let near = distances.filter(|(rank, ..)| *rank <= limit);
     near.min_by_key(|(rank, distance, _)| (*rank, *distance)).map(|(.., legal)| legal)
 }
 
-/// `a, b, c`
+/// `a, b, c`; of very many names the first and how many more there are.
 pub(super) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    names.into_iter().collect::<Vec<_>>().join(", ")
+    let mut names = names.into_iter();
+    let shown: Vec<_> = names.by_ref().take(MOST_NAMES).collect();
+    match names.count() {
+        0 => shown.join(", "),
+        more => format!("{}, and {more} more", shown.join(", ")),
+    }
 }
 
 #[cfg(test)]

@@ -131,6 +131,7 @@ pub(super) fn check(stages: &Stages, sources: &Sources) -> Vec<Fault> {
             chosen,
             done: vec![None; stages.stages.len()],
             way: Vec::new(),
+            on_way: vec![false; stages.stages.len()],
         };
         for stage in 0..stages.stages.len() {
             analysis.visit(stage, &mut combination);
@@ -150,7 +151,29 @@ struct Combination<'a> {
     /// The node of each stage that has been visited.
     done: Vec<Option<usize>>,
     /// The stages from the first visited to the one that is, each reading the next.
-    way: Vec<usize>,
+    way: Vec<Visit>,
+    /// Whether each stage is on the way.
+    on_way: Vec<bool>,
+}
+
+/// A stage that is being visited, and the nodes that it reads as far as they are known.
+struct Visit {
+    stage: usize,
+    read: Vec<Option<usize>>,
+}
+
+impl Combination<'_> {
+    fn enter(&mut self, stage: usize) {
+        self.on_way[stage] = true;
+        self.way.push(Visit { stage, read: Vec::new() });
+    }
+
+    /// The last stage on the way reads this node next; none where the name leads to no node.
+    fn has_read(&mut self, node: Option<usize>) {
+        if let Some(reader) = self.way.last_mut() {
+            reader.read.push(node);
+        }
+    }
 }
 
 /// A stage variant with the nodes that it reads, by the order of its names; none where a name leads
@@ -178,30 +201,49 @@ struct Found {
 }
 
 impl<'a> Analysis<'a> {
-    /// Analyses a stage and what it reads; gives the stage's node, none in a loop.
-    fn visit(&mut self, stage: usize, combination: &mut Combination<'_>) -> Option<usize> {
-        if let Some(node) = combination.done[stage] {
-            return Some(node);
+    /// Analyses a stage and, before it, what it reads.
+    ///
+    /// The way is a list of its own: a chain of stages may be longer than the program's stack is deep.
+    fn visit(&mut self, stage: usize, combination: &mut Combination<'_>) {
+        if combination.done[stage].is_some() {
+            return;
         }
-        if let Some(start) = combination.way.iter().position(|&other| other == stage) {
-            let fault = self.describe_loop(&combination.way[start..], combination);
-            self.keep(stage, fault, combination);
-            return None;
+        combination.enter(stage);
+        while let Some(Visit { stage, read }) = combination.way.last() {
+            let (stage, known) = (*stage, read.len());
+            let Some(name) = references(self.variant(stage, combination)).nth(known) else {
+                self.leave(combination);
+                continue;
+            };
+            let Some(other) = self.stages.stages.get_index_of(&name.text) else {
+                combination.has_read(None);
+                continue;
+            };
+            if let Some(node) = combination.done[other] {
+                combination.has_read(Some(node));
+            } else if combination.on_way[other] {
+                let way: Vec<usize> = combination.way.iter().map(|visit| visit.stage).collect();
+                let start = way.iter().position(|&stage| stage == other).unwrap_or(0);
+                let fault = self.describe_loop(&way[start..], combination);
+                self.keep(other, fault, combination);
+                combination.has_read(None);
+            } else {
+                combination.enter(other);
+            }
         }
-        combination.way.push(stage);
-        let mut read = Vec::new();
-        for name in references(self.variant(stage, combination)) {
-            let other = self.stages.stages.get_index_of(&name.text);
-            read.push(other.and_then(|other| self.visit(other, combination)));
-        }
-        combination.way.pop();
+    }
+
+    /// Analyses the last stage on the way, all of whose inputs are known, and goes back to its reader.
+    fn leave(&mut self, combination: &mut Combination<'_>) {
+        let Some(Visit { stage, read }) = combination.way.pop() else { return };
         let key = (stage, combination.chosen[stage], read);
         let node = match self.nodes.get(&key) {
             Some(&node) => node,
             None => self.analyse(key, combination),
         };
+        combination.on_way[stage] = false;
         combination.done[stage] = Some(node);
-        Some(node)
+        combination.has_read(Some(node));
     }
 
     fn variant(&self, stage: usize, combination: &Combination<'_>) -> &'a Variant {

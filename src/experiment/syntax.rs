@@ -10,6 +10,9 @@ use toml::de::DeTable;
 use super::fault::{Code, Fault, Sources, Span};
 use super::tree::Tree;
 
+/// Open brackets that are closed to read on, and errors that are looked at for one: each costs a reading.
+const MOST_BRACKETS: usize = 20;
+
 /// The tree of the file, as far as it can be read, and what is no TOML.
 pub(super) fn parse(sources: &Sources) -> (Tree, Vec<Fault>) {
     let mut text = sources.text(0).to_owned();
@@ -17,7 +20,9 @@ pub(super) fn parse(sources: &Sources) -> (Tree, Vec<Fault>) {
     loop {
         let (table, errors) = DeTable::parse_recoverable(&text);
         // What follows an open bracket is not worth reading: close it and read again.
-        let open = errors.iter().find_map(|error| open_bracket(&text, error));
+        let is_patient = faults.len() < MOST_BRACKETS;
+        let mut first = errors.iter().take(MOST_BRACKETS).filter(|_| is_patient);
+        let open = first.find_map(|error| open_bracket(&text, error));
         if let Some(open) = open {
             let message = "not TOML: a bracket is not closed";
             let fault =

@@ -1,5 +1,7 @@
 //! TOML as a tree in which every key and value knows its place in the text.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use indexmap::IndexMap;
 use serde::de::value::{Error, MapAccessDeserializer, MapDeserializer, SeqDeserializer};
 use serde::de::{Deserialize, Deserializer, IntoDeserializer, Visitor};
@@ -137,6 +139,29 @@ impl Tree {
             }
             _ => false,
         }
+    }
+
+    /// A number that equal values share and that different ones seldom do.
+    pub(super) fn hash(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        match &self.value {
+            Value::Text(text) => text.hash(&mut hasher),
+            Value::Integer(number) => (*number as f64).to_bits().hash(&mut hasher),
+            Value::Float(number) => number.to_bits().hash(&mut hasher),
+            Value::Bool(value) => value.hash(&mut hasher),
+            Value::Datetime => {}
+            Value::Array(items) => items.iter().for_each(|item| item.hash().hash(&mut hasher)),
+            // In any order.
+            Value::Table(table) => {
+                let entry = |(key, entry): (&String, &Entry)| {
+                    let mut hasher = DefaultHasher::new();
+                    (key, entry.tree.hash()).hash(&mut hasher);
+                    hasher.finish()
+                };
+                table.iter().map(entry).fold(0, u64::wrapping_add).hash(&mut hasher);
+            }
+        }
+        hasher.finish()
     }
 
     /// The value in Rust's types.

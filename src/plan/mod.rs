@@ -15,7 +15,7 @@ pub use why::{Change, History, Made, Previous, Reason};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
@@ -136,7 +136,7 @@ impl Plan {
 
     /// The stage names in the order of the file, those of the first trial first.
     pub fn stage_names(&self) -> Vec<&str> {
-        let names: indexmap::IndexSet<&str> =
+        let names: IndexSet<&str> =
             self.trials.iter().flat_map(|trial| trial.stages.keys().map(String::as_str)).collect();
         names.into_iter().collect()
     }
@@ -287,16 +287,20 @@ impl Planner<'_> {
 
 /// The names of a trial's stages, each after the stages that it reads; otherwise as in the file.
 fn in_order(stages: &IndexMap<String, Stage>) -> Vec<&str> {
-    let mut order: Vec<&str> = Vec::with_capacity(stages.len());
-    while order.len() < stages.len() {
-        let before = order.len();
-        for (name, stage) in stages {
-            let ready = stage.inputs().iter().all(|(_, input)| order.contains(input));
-            if ready && !order.contains(&name.as_str()) {
-                order.push(name);
+    let mut order: IndexSet<&str> = IndexSet::with_capacity(stages.len());
+    for name in stages.keys() {
+        // A chain of stages may be longer than the program's stack is deep.
+        let mut open = vec![name.as_str()];
+        while let Some(&name) = open.last() {
+            assert!(open.len() <= stages.len(), "the stages of a checked experiment form no cycle");
+            let inputs = stages[name].inputs().into_iter().map(|(_, input)| input);
+            if let Some(input) = inputs.into_iter().find(|input| !order.contains(input)) {
+                open.push(input);
+            } else {
+                order.insert(name);
+                open.pop();
             }
         }
-        assert!(order.len() > before, "the stages of a checked experiment form no cycle");
     }
-    order
+    order.into_iter().collect()
 }

@@ -18,6 +18,7 @@ mod elf;
 mod engine;
 mod house;
 mod language;
+mod large;
 mod planning;
 mod rerunning;
 mod results;
