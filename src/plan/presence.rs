@@ -9,10 +9,19 @@ pub enum Presence {
     Cached,
     /// The checkpoint of another key that did the same to the same contents.
     Adoptable(StageKey),
+    /// What is left of a checkpoint: a file is gone.
+    Incomplete,
     /// A checkpoint that is not what was committed.
     Damaged,
     /// A checkpoint that was made from another content of its inputs than they have now.
     Stale,
     /// Nothing.
     Missing,
+}
+
+impl Presence {
+    /// Whether there is nothing that could be used, nor anything false.
+    pub(super) fn is_gone(self) -> bool {
+        matches!(self, Self::Adoptable(_) | Self::Incomplete | Self::Missing)
+    }
 }

@@ -27,7 +27,7 @@ pub struct Selection {
 pub enum Task {
     /// It is not there: adopt it or compute it.
     Make,
-    /// What is there is damaged or stale: adopt it or compute it, in its place.
+    /// What is there is damaged, incomplete or stale: adopt it or compute it, in its place.
     Restore,
     /// Compute it whatever is there.
     Force,
@@ -129,12 +129,13 @@ pub fn select(
             let task = match presences[node.index()] {
                 _ if forced.contains(&node) => Task::Force,
                 Presence::Cached => continue,
-                Presence::Damaged | Presence::Stale => Task::Restore,
+                Presence::Damaged | Presence::Incomplete | Presence::Stale => Task::Restore,
                 Presence::Adoptable(_) | Presence::Missing => Task::Make,
             };
             let mut readers =
                 readers(plan, node).filter(|reader| wanted.contains(reader)).peekable();
-            let is_spare = task == Task::Make
+            let is_spare = task != Task::Force
+                && presences[node.index()].is_gone()
                 && readers.peek().is_some()
                 && readers.all(|reader| todo.task(reader).is_none())
                 && known(&plan.graph[node].key);

@@ -47,6 +47,7 @@ impl Surveyor<'_> {
         }
         Ok(match self.store.state(&planned.key, &needed(&planned.stage))? {
             State::Damaged => (Presence::Damaged, None),
+            State::Incomplete => (Presence::Incomplete, None),
             State::Absent => (self.adoptable(node)?, None),
             State::Whole(time) if self.is_older_than_an_input(node, time) => {
                 if self.is_stale(node)? {
@@ -86,7 +87,10 @@ impl Surveyor<'_> {
         let key = |input: NodeIndex| match self.presences[input.index()] {
             Presence::Cached => Some(self.plan.graph[input].key),
             Presence::Adoptable(key) => Some(key),
-            Presence::Damaged | Presence::Stale | Presence::Missing => None,
+            Presence::Damaged
+            | Presence::Incomplete
+            | Presence::Stale
+            | Presence::Missing => None,
         };
         action(self.plan, node, self.store, key)
     }

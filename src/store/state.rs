@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::{MANIFEST, Store, StoreError, at};
+use super::{Damage, MANIFEST, Store, StoreError, at};
 use crate::recipe::StageKey;
 
 /// What is found in the place of a checkpoint.
@@ -15,7 +15,9 @@ pub enum State {
     Absent,
     /// The checkpoint that was committed, and the time of its manifest.
     Whole(SystemTime),
-    /// A checkpoint of which a file is gone or has another content than it was committed with.
+    /// A checkpoint of which a file is gone, and the others are as they were committed.
+    Incomplete,
+    /// A checkpoint of which a file has another content than it was committed with.
     Damaged,
 }
 
@@ -54,6 +56,9 @@ impl Store {
         }
         match self.verify(key) {
             Ok(damage) if damage.is_empty() => {}
+            Ok(damage) if damage.iter().all(|it| matches!(it, Damage::Missing(_))) => {
+                return Ok(State::Incomplete);
+            }
             Ok(_) | Err(StoreError::Damaged { .. }) => return Ok(State::Damaged),
             Err(error) => return Err(error),
         }
@@ -106,6 +111,10 @@ mod tests {
         state == State::Damaged
     }
 
+    fn is_incomplete(state: State) -> bool {
+        state == State::Incomplete
+    }
+
     fn is_absent(state: State) -> bool {
         state == State::Absent
     }
@@ -145,9 +154,18 @@ mod tests {
 
     #[test]
     fn a_file_that_is_gone_is_noticed() {
-        check(|path| fs::remove_file(path.join("model.safetensors")).unwrap(), is_damaged);
+        check(|path| fs::remove_file(path.join("model.safetensors")).unwrap(), is_incomplete);
         check(|path| fs::remove_file(path.join("manifest.json")).unwrap(), is_absent);
         check(|path| fs::remove_dir_all(path).unwrap(), is_absent);
+    }
+
+    #[test]
+    fn a_file_that_was_changed_counts_more_than_one_that_is_gone() {
+        let act = |path: &Path| {
+            fs::remove_file(path.join("masks.safetensors")).unwrap();
+            overwrite(&path.join("model.safetensors"), "WEIGHTS");
+        };
+        check(act, is_damaged);
     }
 
     #[test]

@@ -300,6 +300,16 @@ fn t9_a_deleted_intermediate_that_nothing_needs_reruns_nothing() {
 }
 
 #[test]
+fn t9_a_deleted_file_of_an_intermediate_reruns_nothing_until_a_reader_needs_it() {
+    let mut house = House::finished();
+    fs::remove_file(house.file("prune")).unwrap();
+    assert_eq!(house.run(), NOTHING);
+    house.edit("chain.toml", "a = 1", "a = 7");
+    assert_eq!(house.run(), ["prune", "finetune", "adapt"]);
+    assert_eq!(house.result("adapt"), RESULT.replace("finetune 1 2", "finetune 7 2"));
+}
+
+#[test]
 fn t9_a_deleted_intermediate_comes_back_when_a_reader_needs_it() {
     let mut house = House::finished();
     fs::remove_dir_all(house.file("prune").parent().unwrap()).unwrap();
