@@ -209,7 +209,9 @@ impl History {
             (Some(_), Presence::Adoptable(from)) => {
                 return Reason::Adopted { from, made: made(&from) };
             }
-            (Some(_), Presence::Damaged | Presence::Incomplete) => return Reason::CheckpointDamaged {},
+            (Some(_), Presence::Damaged | Presence::Incomplete) => {
+                return Reason::CheckpointDamaged {};
+            }
             (Some(_), Presence::Stale) => return Reason::InputsDiffer {},
             (Some(_), _) if made(key).is_some() => return Reason::CheckpointMissing {},
             (Some(_), _) => {}

@@ -87,10 +87,7 @@ impl Surveyor<'_> {
         let key = |input: NodeIndex| match self.presences[input.index()] {
             Presence::Cached => Some(self.plan.graph[input].key),
             Presence::Adoptable(key) => Some(key),
-            Presence::Damaged
-            | Presence::Incomplete
-            | Presence::Stale
-            | Presence::Missing => None,
+            Presence::Damaged | Presence::Incomplete | Presence::Stale | Presence::Missing => None,
         };
         action(self.plan, node, self.store, key)
     }

@@ -20,6 +20,7 @@ mod house;
 mod language;
 mod large;
 mod planning;
+mod python;
 mod rerunning;
 mod results;
 mod running;
