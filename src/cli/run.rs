@@ -160,17 +160,7 @@ fn nothing_to_do(args: &Args, prepared: &Prepared, context: &Context) -> anyhow:
 /// Whether the experiment's last run has just these trials, and the ledger knows all their results.
 fn is_recorded(prepared: &Prepared, results: &Path) -> anyhow::Result<bool> {
     let Some(ledger) = open_ledger(results)? else { return Ok(false) };
-    let Some(last) = ledger.results(&prepared.checked.experiment.name)? else { return Ok(false) };
-    let plan = &prepared.plan;
-    let same = |(old, new): (&crate::ledger::TrialResult, &crate::plan::PlannedTrial)| {
-        (&old.settings, old.seed) == (&new.settings, new.seed)
-            && old.stages.len() == new.stages.len()
-            && new.stages.iter().all(|(name, &node)| {
-                let old = old.stages.get(name);
-                old.is_some_and(|old| old.key == plan.graph[node].key && old.good.is_some())
-            })
-    };
-    Ok(last.trials.len() == plan.trials.len() && last.trials.iter().zip(&plan.trials).all(same))
+    Ok(ledger.has_all(&prepared.checked.experiment.name, &trial_records(prepared))?)
 }
 
 /// Records the run and what each of its trials consists of.
@@ -187,14 +177,19 @@ fn begin(ledger: &mut Ledger, args: &Args, prepared: &Prepared) -> anyhow::Resul
         started_ms: now_ms(),
     })?;
     let graph = &prepared.plan.graph;
+    let recipes: Vec<_> = graph.node_weights().map(|node| node.recipe.clone()).collect();
+    ledger.record_trials(run, &trial_records(prepared), &recipes)?;
+    Ok(run)
+}
+
+fn trial_records(prepared: &Prepared) -> Vec<TrialRecord> {
+    let key = |node: NodeIndex| prepared.plan.graph[node].key;
     let trials = prepared.plan.trials.iter().map(|trial| TrialRecord {
         settings: trial.settings.clone(),
         seed: trial.seed,
-        stages: trial.stages.iter().map(|(name, &node)| (name.clone(), graph[node].key)).collect(),
+        stages: trial.stages.iter().map(|(name, &node)| (name.clone(), key(node))).collect(),
     });
-    let recipes: Vec<_> = graph.node_weights().map(|node| node.recipe.clone()).collect();
-    ledger.record_trials(run, &trials.collect::<Vec<_>>(), &recipes)?;
-    Ok(run)
+    trials.collect()
 }
 
 /// Reads the metrics of checkpoints that the ledger has not seen made: a lost ledger, a copied store,

@@ -6,7 +6,8 @@ use indexmap::IndexMap;
 use rusqlite::{OptionalExtension, Row, params};
 use serde_json::Value;
 
-use super::{AttemptId, Ledger, LedgerError, RunId};
+use super::write::digest;
+use super::{AttemptId, Ledger, LedgerError, RunId, TrialRecord};
 use crate::recipe::{Recipe, StageKey};
 
 /// A trial of an experiment's last run, with the recipes that its stages had then.
@@ -264,6 +265,28 @@ impl Ledger {
         let (record, _) = record.ok_or_else(|| self.strange("the run is gone"))?;
         let run = with_counts(record, &trials);
         Ok(Some(LastRun { run, trials }))
+    }
+
+    /// Whether the last run of an experiment had these trials, and all of their results are recorded.
+    ///
+    /// # Errors
+    /// If SQLite cannot read.
+    pub fn has_all(&self, experiment: &str, trials: &[TrialRecord]) -> Result<bool, LedgerError> {
+        let Some((_, trial_set)) = self.last_run_with_trials(experiment)? else {
+            return Ok(false);
+        };
+        // Seeks in indexes alone: a run with nothing to do asks this of all its stages.
+        let sql = "SELECT EXISTS (SELECT 1 FROM trial_set WHERE id = ?1 AND digest = ?2) \
+                   AND NOT EXISTS (SELECT 1 FROM trial_stage \
+                     JOIN trial ON trial.id = trial_stage.trial WHERE trial.trial_set = ?1 \
+                     AND NOT EXISTS (SELECT 1 FROM attempt \
+                       WHERE attempt.key = trial_stage.key AND attempt.outcome = 'done'))";
+        let digest = digest(trials);
+        let has = || {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            statement.query_row(params![trial_set, digest], |row| row.get(0))
+        };
+        has().map_err(self.failed("look for the trials of a run"))
     }
 
     /// The last runs, the latest first; of one experiment or of all.

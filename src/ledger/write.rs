@@ -41,6 +41,12 @@ pub struct TrialRecord {
     pub stages: Vec<(String, StageKey)>,
 }
 
+/// What the ledger calls a set of trials: settings, seeds, stage names and keys.
+pub(super) fn digest(trials: &[TrialRecord]) -> String {
+    let text = serde_json::to_vec(trials).expect("trials are plain JSON");
+    blake3::hash(&text).to_hex().to_string()
+}
+
 /// An attempt that begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewAttempt {
@@ -149,8 +155,7 @@ impl Ledger {
         recipes: &[Recipe],
     ) -> Result<(), LedgerError> {
         let failed = self.failed("record the trials of a run");
-        let text = serde_json::to_vec(trials).expect("trials are plain JSON");
-        let digest = blake3::hash(&text).to_hex();
+        let digest = digest(trials);
         let record = |transaction: &Transaction| -> rusqlite::Result<()> {
             let known = "SELECT id FROM trial_set WHERE digest = ?";
             let known: Option<i64> = transaction

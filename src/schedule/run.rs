@@ -9,7 +9,7 @@ use petgraph::graph::NodeIndex;
 
 use super::journal::{Books, Journal};
 use super::queue::Queue;
-use super::survey::{action, needed};
+use super::survey::{action, files};
 use super::{Executor, Notice, Observer, Signal, Token};
 use crate::experiment::spec::StageKind;
 use crate::ledger::{AttemptOutcome, NewAttempt, RunId};
@@ -278,7 +278,7 @@ impl Coordinator<'_> {
     /// Whether the checkpoint of a key is whole, as one of this stage has to be.
     fn is_whole(&self, key: &StageKey, node: NodeIndex) -> Result<bool, StoreError> {
         let stage = &self.work.plan.graph[node].stage;
-        Ok(self.work.store.state(key, &needed(stage))?.is_whole())
+        Ok(self.work.store.state(key, &files(stage))?.is_whole())
     }
 
     fn action(&self, node: NodeIndex) -> Result<Option<ActionKey>, StoreError> {

@@ -9,7 +9,7 @@ use petgraph::graph::NodeIndex;
 use crate::experiment::spec::Stage;
 use crate::plan::{Plan, Presence};
 use crate::recipe::{ActionKey, StageKey};
-use crate::store::{State, Store, StoreError};
+use crate::store::{Files, State, Store, StoreError};
 
 /// Looks for every stage of a plan, by the index of its node.
 ///
@@ -45,7 +45,7 @@ impl Surveyor<'_> {
         if planned.data().any(|name| self.plan.missing_data.contains(name)) {
             return Ok((Presence::Missing, None));
         }
-        Ok(match self.store.state(&planned.key, &needed(&planned.stage))? {
+        Ok(match self.store.state(&planned.key, &files(&planned.stage))? {
             State::Damaged => (Presence::Damaged, None),
             State::Incomplete => (Presence::Incomplete, None),
             State::Absent => (self.adoptable(node)?, None),
@@ -77,7 +77,7 @@ impl Surveyor<'_> {
     fn adoptable(&self, node: NodeIndex) -> Result<Presence, StoreError> {
         let Some(action) = self.action(node)? else { return Ok(Presence::Missing) };
         let Some(key) = self.store.find_action(&action) else { return Ok(Presence::Missing) };
-        let state = self.store.state(&key, &needed(&self.plan.graph[node].stage))?;
+        let state = self.store.state(&key, &files(&self.plan.graph[node].stage))?;
         Ok(if state.is_whole() { Presence::Adoptable(key) } else { Presence::Missing })
     }
 
@@ -112,13 +112,16 @@ pub(super) fn action(
     Ok((!contents.is_empty()).then(|| plan.graph[node].recipe.action(&contents)))
 }
 
-/// The files that a stage must have left for its checkpoint to be worth anything.
-pub(super) fn needed(stage: &Stage) -> Vec<&str> {
+/// The files that a stage leaves for its readers.
+pub(super) fn files(stage: &Stage) -> Files<'_> {
     match stage {
         Stage::Pretrain(_) | Stage::Prune(_) | Stage::Finetune(_) | Stage::Adapt(_) => {
-            vec!["model.safetensors"]
+            Files { needed: vec!["model.safetensors"], optional: vec!["masks.safetensors"] }
         }
-        Stage::Evaluate(_) => Vec::new(),
-        Stage::Command(command) => command.outputs.iter().map(String::as_str).collect(),
+        Stage::Evaluate(_) => Files::default(),
+        Stage::Command(command) => Files {
+            needed: command.outputs.iter().map(String::as_str).collect(),
+            optional: Vec::new(),
+        },
     }
 }

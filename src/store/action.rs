@@ -93,6 +93,7 @@ fn share(from: &Path, to: &Path) -> Result<(), StoreError> {
 mod tests {
     use std::collections::BTreeMap;
 
+    use super::super::Files;
     use super::super::tests::{made, recipe, store, write};
     use super::*;
     use crate::recipe::Content;
@@ -131,7 +132,8 @@ mod tests {
 
         fs::remove_dir_all(store.path(&one.key())).unwrap();
         assert_eq!(store.verify(&other.key()).unwrap(), []);
-        assert!(store.state(&other.key(), &["model.safetensors"]).unwrap().is_whole());
+        let files = Files { needed: vec!["model.safetensors"], optional: Vec::new() };
+        assert!(store.state(&other.key(), &files).unwrap().is_whole());
         let model = store.path(&other.key()).join("model.safetensors");
         assert_eq!(fs::read_to_string(model).unwrap(), "weights");
         assert!(!store.path(&other.key()).join("progress.json").exists());

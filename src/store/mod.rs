@@ -20,7 +20,7 @@ mod state;
 
 pub use draft::Draft;
 pub use lock::Lock;
-pub use state::State;
+pub use state::{Files, State};
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

@@ -21,6 +21,15 @@ pub enum State {
     Damaged,
 }
 
+/// The files of a checkpoint whose change matters.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Files<'a> {
+    /// Those that it must have.
+    pub needed: Vec<&'a str>,
+    /// Those that it may have.
+    pub optional: Vec<&'a str>,
+}
+
 impl State {
     /// Whether the checkpoint that was committed is there.
     pub fn is_whole(self) -> bool {
@@ -33,22 +42,22 @@ impl Store {
     ///
     /// A commit writes the manifest last, so that no file is younger than it. Where one is, or one of the
     /// `needed` is not there, all files are read and compared with the manifest; if nothing differs (they
-    /// were touched, or copied in another order) the manifest is made the youngest again. Files that may
-    /// be there or not, such as masks, are looked at where they are.
+    /// were touched, or copied in another order) the manifest is made the youngest again. Files that are
+    /// `optional` are looked at where they are.
     ///
     /// # Errors
     /// If a file is there and cannot be read.
-    pub fn state(&self, key: &StageKey, needed: &[&str]) -> Result<State, StoreError> {
+    pub fn state(&self, key: &StageKey, files: &Files<'_>) -> Result<State, StoreError> {
         let folder = self.path(key);
         let manifest = folder.join(MANIFEST);
         let Some(committed) = look(&manifest)? else { return Ok(State::Absent) };
         let committed = modified(&committed);
         let mut suspicious = false;
-        for name in needed {
+        for name in &files.needed {
             let file = look(&folder.join(name))?;
             suspicious |= file.is_none_or(|file| modified(&file) > committed);
         }
-        for name in OPTIONAL {
+        for name in &files.optional {
             suspicious |= look(&folder.join(name))?.is_some_and(|file| modified(&file) > committed);
         }
         if !suspicious {
@@ -78,9 +87,6 @@ impl Store {
     }
 }
 
-/// Files that a checkpoint may have and whose change matters.
-const OPTIONAL: [&str; 1] = ["masks.safetensors"];
-
 fn look(path: &Path) -> Result<Option<Metadata>, StoreError> {
     match fs::metadata(path) {
         Ok(metadata) => Ok(Some(metadata)),
@@ -101,7 +107,9 @@ mod tests {
     use super::super::tests::{made, recipe, store, write};
     use super::*;
 
-    const NEEDED: [&str; 1] = ["model.safetensors"];
+    fn files() -> Files<'static> {
+        Files { needed: vec!["model.safetensors"], optional: vec!["masks.safetensors"] }
+    }
 
     fn is_whole(state: State) -> bool {
         state.is_whole()
@@ -128,9 +136,9 @@ mod tests {
         write(&draft, "model.safetensors", "weights");
         write(&draft, "masks.safetensors", "masks");
         draft.commit(&recipe(1), &made()).unwrap();
-        assert!(store.state(&key, &NEEDED).unwrap().is_whole());
+        assert!(store.state(&key, &files()).unwrap().is_whole());
         act(&store.path(&key));
-        let state = store.state(&key, &NEEDED).unwrap();
+        let state = store.state(&key, &files()).unwrap();
         assert!(expected(state), "{state:?}");
         (folder, store)
     }
