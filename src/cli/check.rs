@@ -56,7 +56,7 @@ fn summary(checked: &Checked) -> String {
         "fine: {}, {} ({}, {})",
         count(experiment.stage.len(), "stage", "stages"),
         count(checked.trials().len(), "trial", "trials"),
-        count(experiment.sweep.len(), "axis", "axes"),
+        count(experiment.sweep.axes().count(), "axis", "axes"),
         count(experiment.seeds.len(), "seed", "seeds"),
     )
 }

@@ -26,7 +26,7 @@ enum There {
 pub(super) fn mentions(stages: &meaning::Stages, sources: &super::fault::Sources) -> Vec<Mention> {
     let mut mentions = Vec::new();
     for (name, stage) in &stages.stages {
-        for variant in &stage.variants {
+        for variant in stage.variants.values() {
             let site = Site { sources, name, key: stage.key, variant };
             let Some(stage) = &variant.stage else { continue };
             mentions.extend(declared(&site, stage));

@@ -207,21 +207,20 @@ impl<'a> Walker<'a> {
     }
 
     fn distinct(&mut self, items: &[Tree]) {
-        // A list may be long: what is equal is looked for among what has the same hash.
-        let mut seen: HashMap<u64, Vec<&Tree>> = HashMap::new();
+        // A list may be long, so that each is not compared with each.
+        let mut seen: HashMap<String, Span> = HashMap::new();
         for item in items {
-            let alike = seen.entry(item.hash()).or_default();
-            let Some(first) = alike.iter().find(|first| first.equals(item)) else {
-                alike.push(item);
+            let first = *seen.entry(item.normal()).or_insert(item.span);
+            if first == item.span {
                 continue;
-            };
+            }
             let quote = self.sources.short_quote(item.span, "the same value");
             let message = format!("{} states {quote} twice", self.place());
             let sources = self.sources;
             self.report(Code::Repeated, item.span, &message, |fault| {
                 fault
                     .label("stated again")
-                    .note(sources, first.span, "first stated here")
+                    .note(sources, first, "first stated here")
                     .help("each value would give the same trials; leave one out")
             });
         }
@@ -233,7 +232,7 @@ impl<'a> Walker<'a> {
         for (key, entry) in table {
             if let Some(rule) = rules.properties.get(key) {
                 self.enter(Some(key), &entry.tree, rule);
-            } else if let Some(others) = &rules.others {
+            } else if let Some(others) = rules.other(key) {
                 self.other_key(rules, rule, key, entry);
                 self.enter(Some(key), &entry.tree, others);
             } else {
@@ -331,6 +330,10 @@ impl<'a> Walker<'a> {
         rule: &Rule,
         free: &[&'a str],
     ) -> Option<&'a str> {
+        if key == "split" && entry.tree.text() == Some("test") && self.never_sees_test() {
+            self.test_in_training(entry);
+            return None;
+        }
         let message = match code {
             Code::UnknownName if self.stage_alone().is_some() => {
                 format!("{}: there is no kind `{key}`", self.place())
@@ -354,6 +357,23 @@ impl<'a> Walker<'a> {
             })
         });
         near
+    }
+
+    /// Whether the walk is in a stage that cannot choose a split: it never sees another than `train`.
+    fn never_sees_test(&self) -> bool {
+        self.stage().is_some()
+            && self.steps.get(3).is_some_and(|kind| kind.rule.get("split").is_none())
+    }
+
+    fn test_in_training(&mut self, entry: &Entry) {
+        let stage = self.stage().unwrap_or_default();
+        let help = format!(
+            "leave `split` out; to measure on the test split, add an `evaluate` stage: [stage.NAME.evaluate] with from = \"{stage}\" and split = \"test\""
+        );
+        let message = "no stage that trains or prunes ever sees test data";
+        self.report(Code::TestInTraining, entry.key.to(entry.tree.span), message, |fault| {
+            fault.label("takes the training split alone").help(help)
+        });
     }
 
     /// Where a key that does not belong here does belong: in a table below, or in one further up.
@@ -412,12 +432,24 @@ impl<'a> Walker<'a> {
                 let (name, _) = table.first().filter(|(name, _)| names.contains(name))?;
                 Some(format!("write `{key} = \"{name}\"`"))
             }
+            (What::List(_), Value::Table(table)) if self.is_axis(3) => {
+                let (below, _) = table.first()?;
+                Some(format!("put the whole key in quotes: \"{key}.{below}\" = [ … ]"))
+            }
+            (What::Table(_), _) if self.is_axis(4) => {
+                Some(format!("an axis of values names a key of a stage: \"{key}.…\" = [ … ]"))
+            }
             (What::List(_), value) if !matches!(value, Value::Table(_) | Value::Datetime) => {
                 let quote = self.sources.short_quote(tree.span, "…");
                 Some(format!("write a list: [{quote}]"))
             }
             _ => None,
         }
+    }
+
+    /// Whether the walk is so many steps deep, and in the sweep.
+    fn is_axis(&self, depth: usize) -> bool {
+        self.steps.len() == depth && self.steps[1].key == Some("sweep")
     }
 
     /// Whether the value stands elsewhere than its key, in an axis of the sweep.

@@ -86,6 +86,22 @@ codes! {
     Contradiction = "E045",
     /// The source and the target of an adaptation are the same images.
     Domain = "E046",
+    /// A setting in a point of a named axis leads to no key of a stage.
+    UnknownSetting = "E060",
+    /// Two values of an axis look the same wherever they are shown.
+    LabelsAlike = "E061",
+    /// All values of an axis give the same trials.
+    IdleAxis = "E062",
+    /// A rule of `exclude` or `include` names an axis or a value that the sweep does not have.
+    UnknownArm = "E063",
+    /// A rule of `exclude` drops nothing, or one of `include` adds nothing.
+    IdleRule = "E064",
+    /// The rules of a sweep leave no combination.
+    EmptySweep = "E065",
+    /// A `--set` lies inside a setting of a named axis.
+    SetInAxis = "E066",
+    /// A stage that trains asks for test data.
+    TestInTraining = "E069",
     /// An argument of a command has a placeholder that stands for nothing.
     Placeholder = "E070",
     /// A name of a command's file, input, parameter or output has a meaning already.

@@ -78,6 +78,8 @@ pub(super) struct List {
 pub(super) struct Table {
     pub(super) properties: IndexMap<String, Rule>,
     pub(super) required: Vec<String>,
+    /// What keys of a certain form lead to.
+    pub(super) patterns: Vec<(Regex, Rule)>,
     /// What other keys lead to, where there can be others.
     pub(super) others: Option<Box<Rule>>,
     /// What other keys look like.
@@ -89,7 +91,7 @@ impl Rule {
     /// What a key of this place leads to.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
         match &self.what {
-            What::Table(table) => table.properties.get(key).or(table.others.as_deref()),
+            What::Table(table) => table.properties.get(key).or_else(|| table.other(key)),
             What::OneOf(alternatives) => alternatives.get(key),
             // Where nothing is prescribed, nothing is further in either.
             What::Any => Some(self),
@@ -163,6 +165,14 @@ impl Rule {
     }
 }
 
+impl Table {
+    /// What a key leads to that is none of the properties.
+    pub(super) fn other(&self, key: &str) -> Option<&Rule> {
+        let formed = self.patterns.iter().find(|(regex, _)| regex.is_match(key));
+        formed.map(|(_, rule)| rule).or(self.others.as_deref())
+    }
+}
+
 impl Bounds {
     /// What a number that is not legal must be.
     pub(super) fn refuse(&self, number: f64) -> Option<String> {
@@ -213,6 +223,7 @@ const KEYWORDS: &[&str] = &[
     "minimum",
     "pattern",
     "patternErrorMessage",
+    "patternProperties",
     "properties",
     "propertyNames",
     "required",
@@ -293,10 +304,13 @@ impl Reader<'_> {
     fn table(&self, node: &Map<String, Value>) -> Table {
         let properties = node.get("properties").and_then(Value::as_object);
         let properties = properties.into_iter().flatten();
+        let patterns = node.get("patternProperties").and_then(Value::as_object);
+        let patterns = patterns.into_iter().flatten();
         let others = node.get("additionalProperties").filter(|others| others.is_object());
         Table {
             properties: properties.map(|(key, each)| (key.clone(), self.rule(each))).collect(),
             required: node.get("required").and_then(Value::as_array).map(texts).unwrap_or_default(),
+            patterns: patterns.map(|(form, each)| (regex(form), self.rule(each))).collect(),
             others: others.map(|others| Box::new(self.rule(others))),
             keys: node.get("propertyNames").and_then(Value::as_object).and_then(pattern),
             min: size(node, "minProperties").unwrap_or(0),
@@ -325,6 +339,9 @@ fn bounds(node: &Map<String, Value>) -> Bounds {
 fn pattern(node: &Map<String, Value>) -> Option<Pattern> {
     let pattern = node.get("pattern")?.as_str()?;
     let words = node.get("patternErrorMessage").and_then(Value::as_str).unwrap_or(pattern);
-    let regex = Regex::new(pattern).expect("a pattern of the schema is a regular expression");
-    Some(Pattern { regex, words: words.to_owned() })
+    Some(Pattern { regex: regex(pattern), words: words.to_owned() })
+}
+
+fn regex(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("a pattern of the schema is a regular expression")
 }

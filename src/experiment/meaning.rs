@@ -5,7 +5,7 @@
 //! analysed inputs is analysed once, as it would run once; 1,000 trials cost little more than their
 //! distinct stages.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
 use indexmap::IndexMap;
@@ -14,28 +14,30 @@ use super::check::{Name, Walker};
 use super::fault::{Code, Fault, Sources, Span, list, nearest};
 use super::grammar::{EXPERIMENT, Names};
 use super::networks::{Input, Site, analyse};
+use super::sets::insert;
 use super::spec::Stage;
-use super::sweep::{Axis, combinations};
+use super::sweep::Sweep;
 use super::tree::Tree;
-use super::trial::{label, variant_index};
 use crate::network::Network;
 
 /// Every stage of a file with every value that the sweep gives it.
 #[derive(Debug)]
 pub(super) struct Stages {
-    pub(super) axes: Vec<Axis>,
+    pub(super) sweep: Sweep,
     pub(super) stages: IndexMap<String, StageVariants>,
 }
 
-/// A stage with each combination of the values of the axes that set one of its keys.
+/// A stage with each combination of the points of the axes that set one of its keys.
 #[derive(Debug)]
 pub(super) struct StageVariants {
     /// Where the stage's name stands.
     pub(super) key: Span,
-    /// Indices of the axes that set one of its keys.
+    /// Indices of the axes that set one of its keys, in any of their points.
     pub(super) axes: Vec<usize>,
-    /// In the order of [`combinations`] over those axes.
-    pub(super) variants: Vec<Variant>,
+    /// By the points of those axes, in the order in which the sweep has them first.
+    pub(super) variants: IndexMap<Vec<usize>, Variant>,
+    /// Which variant each combination of the sweep has; empty where there is one.
+    pub(super) chosen: Vec<usize>,
 }
 
 /// A stage as one combination has it.
@@ -50,63 +52,67 @@ pub(super) struct Variant {
 }
 
 impl Stages {
-    pub(super) fn new(root: &Tree, axes: Vec<Axis>, sources: &Sources) -> Self {
+    pub(super) fn new(root: &Tree, sweep: Sweep, sources: &Sources) -> Self {
+        let mut axes_of: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (index, axis) in sweep.axes.iter().enumerate() {
+            axis.stages.iter().for_each(|stage| axes_of.entry(stage).or_default().push(index));
+        }
         let table = root.entry(&["stage"]).and_then(|entry| entry.tree.table());
         let stages = table.into_iter().flatten().map(|(name, entry)| {
-            let own = (0..axes.len()).filter(|&axis| axes[axis].stage == *name);
-            let own: Vec<usize> = own.collect();
-            let extents: Vec<usize> = own.iter().map(|&axis| axes[axis].values.len()).collect();
+            let axes = axes_of.remove(name.as_str()).unwrap_or_default();
             let path = ["stage".to_owned(), name.clone()];
-            let variants = combinations(&extents).map(|choice| {
-                let mut tree = entry.tree.clone();
-                for (&axis, index) in own.iter().zip(choice) {
-                    tree.replace(axes[axis].path_in_stage(), axes[axis].values[index].clone());
-                }
-                let mut walker = Walker::new(sources);
-                walker.walk_at(root, &path, &EXPERIMENT, &tree);
-                let (is_legal, names) = (walker.faults.is_empty(), walker.names);
-                let stage = if is_legal { tree.read().ok() } else { None };
-                Variant { tree, stage, names }
-            });
-            (
-                name.clone(),
-                StageVariants { key: entry.key, variants: variants.collect(), axes: own },
-            )
+            let maker = Maker { root, sources, sweep: &sweep, path: &path, tree: &entry.tree };
+            let (variants, chosen) = maker.variants(&axes);
+            (name.clone(), StageVariants { key: entry.key, axes, variants, chosen })
         });
         let stages = stages.collect();
-        Self { axes, stages }
+        Self { sweep, stages }
     }
 }
 
-/// Values of an axis that are written differently and mean the same, as `{ min-mse = {} }` and
-/// `{ min-mse = { hessian = "full" } }` do: their trials would be the same.
-fn repeated(stages: &Stages, sources: &Sources) -> Vec<Fault> {
-    let extents: Vec<usize> = stages.axes.iter().map(|axis| axis.values.len()).collect();
-    let mut faults = Vec::new();
-    for (index, axis) in stages.axes.iter().enumerate() {
-        let stage = &stages.stages[&axis.stage];
-        let meant = |value: usize| {
-            let mut choice = vec![0; extents.len()];
-            choice[index] = value;
-            stage.variants[variant_index(&stage.axes, &choice, &extents)].stage.as_ref()
-        };
-        for (at, value) in axis.values.iter().enumerate() {
-            let Some(first) =
-                (0..at).find(|&first| meant(first).is_some() && meant(first) == meant(at))
-            else {
-                continue;
-            };
-            if axis.values[first].equals(value) {
-                continue; // reported with the rest of the list
-            }
-            let message = format!("two values of `{}` mean the same", axis.name);
-            let fault = sources.fault(Code::Repeated, value.span, message);
-            let fault = fault.label("the same, with its defaults written out or left out");
-            let fault = fault.note(sources, axis.values[first].span, "first stated here");
-            faults.push(fault.help("each value would give the same trials; leave one out"));
+/// Makes the variants of a stage.
+struct Maker<'a> {
+    root: &'a Tree,
+    sources: &'a Sources,
+    sweep: &'a Sweep,
+    path: &'a [String; 2],
+    tree: &'a Tree,
+}
+
+impl Maker<'_> {
+    /// The variants, and which of them each combination has.
+    fn variants(&self, axes: &[usize]) -> (IndexMap<Vec<usize>, Variant>, Vec<usize>) {
+        if axes.is_empty() {
+            return (IndexMap::from([(Vec::new(), self.variant(axes, &[]))]), Vec::new());
         }
+        let mut variants: IndexMap<Vec<usize>, Variant> = IndexMap::new();
+        let chosen = self.sweep.arms.iter().map(|arm| {
+            let points: Vec<usize> = axes.iter().map(|&axis| arm.points[axis]).collect();
+            variants.get_index_of(&points).unwrap_or_else(|| {
+                let variant = self.variant(axes, &points);
+                variants.insert_full(points, variant).0
+            })
+        });
+        let chosen = chosen.collect();
+        (variants, chosen)
     }
-    faults
+
+    fn variant(&self, axes: &[usize], points: &[usize]) -> Variant {
+        let mut tree = self.tree.clone();
+        let points = axes.iter().zip(points);
+        let points = points.map(|(&axis, &point)| &self.sweep.axes[axis].points[point]);
+        for setting in points.flat_map(|point| &point.settings) {
+            if *setting.stage == *self.path[1] {
+                let rule = EXPERIMENT.at(self.path);
+                insert(&mut tree, rule, &setting.steps, setting.value.clone());
+            }
+        }
+        let mut walker = Walker::new(self.sources);
+        walker.walk_at(self.root, self.path, &EXPERIMENT, &tree);
+        let (is_legal, names) = (walker.faults.is_empty(), walker.names);
+        let stage = if is_legal { tree.read().ok() } else { None };
+        Variant { tree, stage, names }
+    }
 }
 
 /// Checks what the stages mean.
@@ -119,33 +125,22 @@ pub(super) fn check(stages: &Stages, sources: &Sources) -> Vec<Fault> {
         distinct: vec![0; stages.stages.len()],
         found: IndexMap::new(),
     };
-    let extents: Vec<usize> = stages.axes.iter().map(|axis| axis.values.len()).collect();
-    for choice in combinations(&extents) {
-        let chosen: Vec<usize> = stages
-            .stages
-            .values()
-            .map(|stage| variant_index(&stage.axes, &choice, &extents))
-            .collect();
-        let mut combination = Combination {
-            choice: &choice,
-            chosen,
-            done: vec![None; stages.stages.len()],
-            way: Vec::new(),
-            on_way: vec![false; stages.stages.len()],
-        };
+    for arm in 0..stages.sweep.arms.len() {
+        let chosen = stages.stages.values();
+        let chosen = chosen.map(|stage| stage.chosen.get(arm).copied().unwrap_or(0)).collect();
+        let (done, on_way) = (vec![None; stages.stages.len()], vec![false; stages.stages.len()]);
+        let mut combination = Combination { arm, chosen, done, way: Vec::new(), on_way };
         for stage in 0..stages.stages.len() {
             analysis.visit(stage, &mut combination);
         }
     }
-    let mut faults = analysis.finish();
-    faults.extend(repeated(stages, sources));
-    faults
+    analysis.finish()
 }
 
 /// One combination of the sweep while its stages are visited.
-struct Combination<'a> {
-    /// The index of each axis' value.
-    choice: &'a [usize],
+struct Combination {
+    /// Its index in the sweep.
+    arm: usize,
     /// The index of each stage's variant.
     chosen: Vec<usize>,
     /// The node of each stage that has been visited.
@@ -162,7 +157,7 @@ struct Visit {
     read: Vec<Option<usize>>,
 }
 
-impl Combination<'_> {
+impl Combination {
     fn enter(&mut self, stage: usize) {
         self.on_way[stage] = true;
         self.way.push(Visit { stage, read: Vec::new() });
@@ -204,7 +199,7 @@ impl<'a> Analysis<'a> {
     /// Analyses a stage and, before it, what it reads.
     ///
     /// The way is a list of its own: a chain of stages may be longer than the program's stack is deep.
-    fn visit(&mut self, stage: usize, combination: &mut Combination<'_>) {
+    fn visit(&mut self, stage: usize, combination: &mut Combination) {
         if combination.done[stage].is_some() {
             return;
         }
@@ -234,7 +229,7 @@ impl<'a> Analysis<'a> {
     }
 
     /// Analyses the last stage on the way, all of whose inputs are known, and goes back to its reader.
-    fn leave(&mut self, combination: &mut Combination<'_>) {
+    fn leave(&mut self, combination: &mut Combination) {
         let Some(Visit { stage, read }) = combination.way.pop() else { return };
         let key = (stage, combination.chosen[stage], read);
         let node = match self.nodes.get(&key) {
@@ -246,12 +241,12 @@ impl<'a> Analysis<'a> {
         combination.has_read(Some(node));
     }
 
-    fn variant(&self, stage: usize, combination: &Combination<'_>) -> &'a Variant {
+    fn variant(&self, stage: usize, combination: &Combination) -> &'a Variant {
         &self.stages.stages[stage].variants[combination.chosen[stage]]
     }
 
     /// Analyses a node that has not been met before.
-    fn analyse(&mut self, key: NodeKey, combination: &Combination<'_>) -> usize {
+    fn analyse(&mut self, key: NodeKey, combination: &Combination) -> usize {
         let stage = key.0;
         let (name, variants) = self.stages.stages.get_index(stage).expect("a stage has an index");
         let variant = self.variant(stage, combination);
@@ -297,7 +292,7 @@ impl<'a> Analysis<'a> {
     }
 
     /// The fault of stages that read each other, the first in the file first.
-    fn describe_loop(&self, stages: &[usize], combination: &Combination<'_>) -> Fault {
+    fn describe_loop(&self, stages: &[usize], combination: &Combination) -> Fault {
         let first = stages.iter().enumerate().min_by_key(|(_, stage)| **stage);
         let first = first.map_or(0, |(index, _)| index);
         let around: Vec<usize> = stages[first..].iter().chain(&stages[..first]).copied().collect();
@@ -327,7 +322,7 @@ impl<'a> Analysis<'a> {
         )
     }
 
-    fn keep(&mut self, stage: usize, fault: Fault, combination: &Combination<'_>) {
+    fn keep(&mut self, stage: usize, fault: Fault, combination: &Combination) {
         let place = Span::new(fault.source, fault.span.clone());
         let settings = self.settings(stage, combination);
         let found = self.found.entry((fault.code, place, fault.message.clone()));
@@ -335,7 +330,7 @@ impl<'a> Analysis<'a> {
     }
 
     /// The values of the axes that reach a stage.
-    fn settings(&self, stage: usize, combination: &Combination<'_>) -> String {
+    fn settings(&self, stage: usize, combination: &Combination) -> String {
         let (mut open, mut reached) = (vec![stage], BTreeSet::new());
         while let Some(stage) = open.pop() {
             if reached.insert(stage) {
@@ -343,16 +338,15 @@ impl<'a> Analysis<'a> {
                 open.extend(names.filter_map(|name| self.stages.stages.get_index_of(&name.text)));
             }
         }
-        let axes = self.stages.axes.iter().zip(combination.choice);
-        let reaching = axes.filter(|(axis, _)| {
-            let index = self.stages.stages.get_index_of(&axis.stage);
-            index.is_some_and(|index| reached.contains(&index))
-        });
-        let settings = reaching.map(|(axis, &index)| {
-            let value =
-                axis.values[index].read().map_or_else(|_| "…".to_owned(), |value| label(&value));
-            format!("{} = {value}", axis.name)
-        });
+        let reached: HashSet<usize> = reached
+            .into_iter()
+            .flat_map(|stage| self.stages.stages[stage].axes.iter().copied())
+            .collect();
+        let sweep = &self.stages.sweep;
+        let axes = sweep.axes.iter().zip(&sweep.arms[combination.arm].points).enumerate();
+        let settings = axes
+            .filter(|(axis, _)| reached.contains(axis))
+            .map(|(_, (axis, &point))| format!("{} = {}", axis.name, axis.points[point].label));
         settings.collect::<Vec<_>>().join(", ")
     }
 

@@ -2,9 +2,9 @@
 //!
 //! [`load`] reads a file in passes: TOML to a tree with places (`syntax`, `tree`); `--set`s change the
 //! tree (`sets`); the tree is checked against the language, which is the JSON Schema of the spec types
-//! (`check`, `grammar`); the sweep's axes are resolved (`sweep`); and every combination of their values
-//! is checked for what it means: references, loops, shapes of networks (`meaning`, `networks`). All
-//! faults are reported at once. Nothing here touches a file.
+//! (`check`, `grammar`); the sweep's axes are resolved and its combinations made (`sweep`); every combination is checked
+//! for what it means: references, loops, shapes of networks (`meaning`, `networks`); and values of an
+//! axis that mean the same are looked for (`repeats`). All faults are reported at once. Nothing here touches a file.
 
 mod beside;
 mod check;
@@ -14,6 +14,7 @@ mod grammar;
 mod meaning;
 mod networks;
 mod path;
+mod repeats;
 mod schema;
 mod sets;
 pub mod spec;
@@ -34,9 +35,6 @@ use fault::{Sources, Span};
 use grammar::EXPERIMENT;
 use tree::Tree;
 
-/// Trials beyond this number are a slip, not an experiment.
-const MOST_TRIALS: usize = 100_000;
-
 /// Reads an experiment and checks all of it.
 ///
 /// `file` is the name shown in messages. `sets` are the texts of `--set`, `KEY=VALUE`: the key is a
@@ -45,7 +43,7 @@ const MOST_TRIALS: usize = 100_000;
 /// that is legal can be set whether or not the file states it. One that names another alternative
 /// than the file (`dense.optimizer.adam.learning-rate` where it says `sgd`) replaces the alternative
 /// with all its settings. One that is swept, or lies inside or around a swept one, takes its axis out
-/// of the sweep.
+/// of the sweep; of a named axis it takes out its settings of that key.
 ///
 /// # Errors
 /// Every fault of the file and of the `--set`s.
@@ -72,27 +70,12 @@ pub fn load(file: &str, text: &str, sets: &[String]) -> Result<Checked, Faults> 
 
 /// Checks what the stages mean, in every combination of the sweep.
 fn check_meaning(root: &Tree, sources: &Sources, faults: &mut Vec<Fault>) -> Option<Checked> {
-    let (axes, found) = sweep::axes(root, sources);
+    let (sweep, found) = sweep::read(root, sources);
     faults.extend(found);
-    let seeds = root.entry(&["seeds"]).and_then(|entry| match &entry.tree.value {
-        tree::Value::Array(seeds) => Some(seeds.len()),
-        _ => None,
-    });
-    let extents = axes.iter().map(|axis| axis.values.len());
-    let trials = extents.fold(seeds.unwrap_or(1), usize::saturating_mul);
-    if trials > MOST_TRIALS {
-        let span = root.entry(&["sweep"]).map_or(Span::new(0, 0..0), |entry| entry.key);
-        let message = format!("the sweep has {trials} trials, and {MOST_TRIALS} is the most");
-        let fault = sources.fault(Code::TooManyTrials, span, message);
-        faults.push(
-            fault
-                .label("too many combinations")
-                .help("leave out values, or make several experiments"),
-        );
-        return None;
-    }
-    let stages = meaning::Stages::new(root, axes, sources);
+    let sweep = sweep?;
+    let stages = meaning::Stages::new(root, sweep, sources);
     faults.extend(meaning::check(&stages, sources));
+    faults.extend(repeats::repeats(&stages, sources));
     if !faults.is_empty() {
         return None;
     }

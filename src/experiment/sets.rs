@@ -3,14 +3,15 @@
 //! The key is a path from the root (`seeds`, `stage.thin.prune.sparsity`) or starts with a stage's
 //! name and leaves out the kind (`thin.sparsity`). The value is TOML; a bare word that is none is
 //! taken as a string. A key that names another alternative than the file (`optimizer.adam` where the
-//! file says `sgd`) replaces the alternative with all its settings. Setting a key that is swept, or
-//! one inside or around it, takes its axis out of the sweep.
+//! file says `sgd`) replaces the alternative with all its settings. What is set
+//! has its value in every trial: `sweep::release` says what becomes of axes that set it too.
 
 use toml::de::DeValue;
 
 use super::fault::{Code, Fault, Sources, Span, list, nearest};
 use super::grammar::{EXPERIMENT, Rule, What};
-use super::path::{Segment, expand, overlap, segments, stage_names};
+use super::path::{Segment, expand, segments, stage_names};
+use super::sweep::release;
 use super::tree::{Entry, Table, Tree, Value};
 
 /// Applies every `--set` in order; what cannot be applied is reported and left out.
@@ -59,7 +60,8 @@ fn apply_one(root: &mut Tree, sources: &Sources, source: usize) -> Result<(), Bo
     let steps: Vec<_> = path.iter().cloned().enumerate().map(|(i, key)| (key, span(i))).collect();
     insert(root, Some(&EXPERIMENT), &steps, value);
     if path[0] != "sweep" {
-        drop_axes(root, &path);
+        let key = Span::new(source, short[0].1.start..short[short.len() - 1].1.end);
+        release(root, &path, key, sources)?;
     }
     Ok(())
 }
@@ -109,7 +111,9 @@ fn shift(tree: &mut Tree, by: usize) {
     }
 }
 
-fn insert(tree: &mut Tree, rule: Option<&Rule>, path: &[(String, Span)], value: Tree) {
+/// Sets the key of a path, whether or not it is stated; another alternative than the stated one
+/// replaces it with all its settings.
+pub(super) fn insert(tree: &mut Tree, rule: Option<&Rule>, path: &[(String, Span)], value: Tree) {
     let Some(((key, span), rest)) = path.split_first() else {
         *tree = value;
         return;
@@ -127,19 +131,4 @@ fn insert(tree: &mut Tree, rule: Option<&Rule>, path: &[(String, Span)], value: 
         entry.key = *span;
     }
     insert(&mut entry.tree, rule.and_then(|rule| rule.get(key)), rest, value);
-}
-
-fn drop_axes(root: &mut Tree, path: &[String]) {
-    let Some(sweep) = root.entry(&["sweep"]).and_then(|entry| entry.tree.table()) else { return };
-    let is_replaced = |axis: &&String| {
-        let axis = segments(axis).and_then(|short| expand(root, &short));
-        axis.is_some_and(|axis| overlap(&axis, path))
-    };
-    let replaced: Vec<String> = sweep.keys().filter(is_replaced).cloned().collect();
-    let Value::Table(table) = &mut root.value else { return };
-    let Some(Value::Table(sweep)) = table.get_mut("sweep").map(|entry| &mut entry.tree.value)
-    else {
-        return;
-    };
-    sweep.retain(|axis, _| !replaced.contains(axis));
 }

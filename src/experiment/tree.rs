@@ -1,7 +1,5 @@
 //! TOML as a tree in which every key and value knows its place in the text.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use indexmap::IndexMap;
 use serde::de::value::{Error, MapAccessDeserializer, MapDeserializer, SeqDeserializer};
 use serde::de::{Deserialize, Deserializer, IntoDeserializer, Visitor};
@@ -94,17 +92,6 @@ impl Tree {
         if rest.is_empty() { Some(entry) } else { entry.tree.entry(rest) }
     }
 
-    /// Replaces the value that a path of keys leads to; the path must exist.
-    pub(super) fn replace<S: AsRef<str>>(&mut self, path: &[S], with: Self) {
-        let mut tree = self;
-        for key in path {
-            let Value::Table(table) = &mut tree.value else { return };
-            let Some(entry) = table.get_mut(key.as_ref()) else { return };
-            tree = &mut entry.tree;
-        }
-        *tree = with;
-    }
-
     /// What the value is, in TOML's words, with its article.
     pub(super) fn type_name(&self) -> &'static str {
         match &self.value {
@@ -141,27 +128,44 @@ impl Tree {
         }
     }
 
-    /// A number that equal values share and that different ones seldom do.
-    pub(super) fn hash(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
+    /// One text for all spellings of a value: two are equal where their values are.
+    pub(super) fn normal(&self) -> String {
+        let mut text = String::new();
+        self.write_normal(&mut text);
+        text
+    }
+
+    fn write_normal(&self, text: &mut String) {
         match &self.value {
-            Value::Text(text) => text.hash(&mut hasher),
-            Value::Integer(number) => (*number as f64).to_bits().hash(&mut hasher),
-            Value::Float(number) => number.to_bits().hash(&mut hasher),
-            Value::Bool(value) => value.hash(&mut hasher),
-            Value::Datetime => {}
-            Value::Array(items) => items.iter().for_each(|item| item.hash().hash(&mut hasher)),
-            // In any order.
+            Value::Text(own) => text.push_str(&format!("{own:?}")),
+            // A whole number is written as the float that it equals, if there is one.
+            Value::Integer(number) if (*number as f64) as i128 == *number => {
+                text.push_str(&format!("{:?}", *number as f64));
+            }
+            Value::Integer(number) => text.push_str(&number.to_string()),
+            Value::Float(number) => text.push_str(&format!("{number:?}")),
+            Value::Bool(value) => text.push_str(&value.to_string()),
+            Value::Datetime => text.push_str("datetime"),
+            Value::Array(items) => {
+                text.push('[');
+                for item in items {
+                    item.write_normal(text);
+                    text.push(',');
+                }
+                text.push(']');
+            }
             Value::Table(table) => {
-                let entry = |(key, entry): (&String, &Entry)| {
-                    let mut hasher = DefaultHasher::new();
-                    (key, entry.tree.hash()).hash(&mut hasher);
-                    hasher.finish()
-                };
-                table.iter().map(entry).fold(0, u64::wrapping_add).hash(&mut hasher);
+                let mut entries: Vec<_> = table.iter().collect();
+                entries.sort_by_key(|(key, _)| *key);
+                text.push('{');
+                for (key, entry) in entries {
+                    text.push_str(&format!("{key:?}="));
+                    entry.tree.write_normal(text);
+                    text.push(',');
+                }
+                text.push('}');
             }
         }
-        hasher.finish()
     }
 
     /// The value in Rust's types.

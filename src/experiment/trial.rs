@@ -7,7 +7,7 @@ use super::beside::{self, Mention};
 use super::fault::{Faults, Sources};
 use super::meaning::Stages;
 use super::spec::{Criterion, Data, Experiment, Stage};
-use super::sweep::combinations;
+use super::sweep::{Arm, Axis, Sweep};
 use crate::network::{Network, zoo};
 
 /// An experiment without faults.
@@ -15,25 +15,26 @@ use crate::network::{Network, zoo};
 pub struct Checked {
     /// The file's content, `--set`s applied, the sweep not.
     pub experiment: Experiment,
-    axes: IndexMap<String, Vec<Value>>,
+    /// The axes with what each shows for its points.
+    axes: Vec<(String, Vec<Value>)>,
+    arms: Vec<Arm>,
     stages: Vec<Variants>,
     mentions: Vec<Mention>,
 }
 
-/// A stage with each combination of the values of the axes that set one of its keys.
+/// A stage with each combination of the points of the axes that set one of its keys.
 #[derive(Debug, Clone)]
 struct Variants {
     name: String,
-    /// Indices of the axes that set one of its keys.
-    axes: Vec<usize>,
-    /// In the order of [`combinations`] over those axes.
     stages: Vec<Stage>,
+    /// Which of them each combination of the sweep has; empty where there is one.
+    chosen: Vec<usize>,
 }
 
 /// One combination of the sweep with one seed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trial {
-    /// Each axis and its value, as the file writes them.
+    /// Each axis and its value, as the file writes them; of a named axis the label.
     pub settings: IndexMap<String, Value>,
     /// The seed of every stage that does not pin its own.
     pub seed: u64,
@@ -46,20 +47,19 @@ impl Checked {
     /// None if a stage is not readable, which is a fault that has been reported.
     pub(super) fn new(experiment: Experiment, stages: Stages, sources: &Sources) -> Option<Self> {
         let mentions = beside::mentions(&stages, sources);
-        let values = |axis: &super::sweep::Axis| -> Option<Vec<Value>> {
-            axis.values.iter().map(|value| value.read().ok()).collect()
+        let shown = |axis: &Axis| -> Option<Vec<Value>> {
+            axis.points.iter().map(|point| point.shown.read().ok()).collect()
         };
-        let axes = stages
-            .axes
-            .iter()
-            .map(|axis| Some((axis.name.clone(), values(axis)?)))
-            .collect::<Option<_>>()?;
+        let Sweep { axes, arms } = stages.sweep;
+        let axes = axes.into_iter().map(|axis| Some((axis.name.clone(), shown(&axis)?)));
+        let axes = axes.collect::<Option<_>>()?;
         let stages = stages.stages.into_iter().map(|(name, stage)| {
-            let variants = stage.variants.into_iter().map(|variant| variant.stage);
-            Some(Variants { name, axes: stage.axes, stages: variants.collect::<Option<_>>()? })
+            let variants = stage.variants.into_values().map(|variant| variant.stage);
+            let stages = variants.collect::<Option<_>>()?;
+            Some(Variants { name, stages, chosen: stage.chosen })
         });
         let stages = stages.collect::<Option<_>>()?;
-        Some(Self { experiment, axes, stages, mentions })
+        Some(Self { experiment, axes, arms, stages, mentions })
     }
 
     /// Checks what the experiment says of files beside it; `is_file` is told a path as the experiment
@@ -72,26 +72,26 @@ impl Checked {
         beside::faults(&self.mentions, is_file)
     }
 
-    /// Every combination of the sweep with every seed: the first axis outermost, seeds innermost.
+    /// Every combination of the sweep with every seed: the first axis outermost, seeds innermost, those
+    /// that `include` adds last.
     pub fn trials(&self) -> Vec<Trial> {
-        let extents: Vec<usize> = self.axes.values().map(Vec::len).collect();
         let mut trials = Vec::new();
-        for choice in combinations(&extents) {
-            let settings = self.axes.iter().zip(&choice);
+        for (index, arm) in self.arms.iter().enumerate() {
+            let settings = self.axes.iter().zip(&arm.points);
             let settings: IndexMap<_, _> = settings
-                .map(|((name, values), &index)| (name.clone(), values[index].clone()))
+                .map(|((name, shown), &point)| (name.clone(), shown[point].clone()))
                 .collect();
-            let stages = self.stages_of(&choice, &extents);
-            for &seed in &self.experiment.seeds {
+            let stages = self.stages_of(index);
+            for &seed in &arm.seeds {
                 trials.push(Trial { settings: settings.clone(), seed, stages: stages.clone() });
             }
         }
         trials
     }
 
-    fn stages_of(&self, choice: &[usize], extents: &[usize]) -> IndexMap<String, Stage> {
+    fn stages_of(&self, arm: usize) -> IndexMap<String, Stage> {
         let stages = self.stages.iter().map(|variants| {
-            let index = variant_index(&variants.axes, choice, extents);
+            let index = variants.chosen.get(arm).copied().unwrap_or(0);
             (variants.name.clone(), variants.stages[index].clone())
         });
         let mut stages: IndexMap<_, _> = stages.collect();
@@ -126,11 +126,6 @@ impl Trial {
             Stage::Command(_) => None,
         }
     }
-}
-
-/// Which of a stage's variants a combination of all axes chooses.
-pub(super) fn variant_index(axes: &[usize], choice: &[usize], extents: &[usize]) -> usize {
-    axes.iter().fold(0, |index, &axis| index * extents[axis] + choice[axis])
 }
 
 /// The data that a prune stage looks at: its own, else what the network was trained on.

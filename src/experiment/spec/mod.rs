@@ -13,6 +13,7 @@ mod data;
 mod model;
 mod prune;
 mod stage;
+mod sweep;
 pub mod template;
 mod train;
 
@@ -24,6 +25,7 @@ pub use prune::{
     Criterion, Hessian, Magnitude, MaxEntropy, MinMse, Prune, Random, Scope, SparseOpt,
 };
 pub use stage::{Evaluate, Finetune, Pretrain, Stage, StageKind};
+pub use sweep::Sweep;
 pub use train::{
     Adam, CrossEntropy, Distillation, EarlyStopping, Keep, L2Sp, Loss, Mse, OneCycle, Optimizer,
     Precision, RmsProp, Schedule, Sgd, Step, Training, Warmup,
@@ -32,7 +34,6 @@ pub use train::{
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// Files that graftwork writes into a checkpoint beside what the stage leaves.
 pub const OWN_FILES: [&str; 5] =
@@ -55,10 +56,10 @@ pub struct Experiment {
     #[serde(default = "default_seeds")]
     #[schemars(length(min = 1), extend("uniqueItems" = true))]
     pub seeds: Vec<u64>,
-    /// Axes of an ablation: `"stage.key" = [value, …]`. Axes multiply. A key must be stated by its stage.
-    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
-    #[schemars(extend("additionalProperties" = { "type": "array", "minItems": 1, "uniqueItems": true }))]
-    pub sweep: IndexMap<String, Vec<Value>>,
+    /// An ablation. Axes multiply: `"stage.key" = [value, …]`, or `[[sweep.NAME]]` for a list of points that
+    /// set several keys together. `[[sweep.exclude]]` drops combinations, `[[sweep.include]]` adds some.
+    #[serde(default, skip_serializing_if = "Sweep::is_empty")]
+    pub sweep: Sweep,
     /// The stages by name; each names the stages whose checkpoints it starts from.
     #[schemars(extend(
         "minProperties" = 1,
