@@ -98,7 +98,7 @@ codes! {
     IdleRule = "E064",
     /// The rules of a sweep leave no combination.
     EmptySweep = "E065",
-    /// A `--set` lies inside a setting of a named axis.
+    /// A `--set` contradicts a setting of a named axis.
     SetInAxis = "E066",
     /// A stage that trains asks for test data.
     TestInTraining = "E069",

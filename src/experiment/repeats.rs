@@ -71,7 +71,9 @@ fn same_points(
     stages: &Stages,
     sources: &Sources,
 ) -> Vec<Fault> {
-    meanings.iter_mut().for_each(|meaning| meaning.sort_unstable());
+    for meaning in meanings.iter_mut() {
+        meaning.sort_unstable();
+    }
     // A point that rules leave no combination has no meaning.
     let is_there =
         |(_, meaning): &(&Point, &Meaning)| axis.stages.is_empty() || !meaning.is_empty();

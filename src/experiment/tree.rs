@@ -1,5 +1,7 @@
 //! TOML as a tree in which every key and value knows its place in the text.
 
+use std::collections::BTreeMap;
+
 use indexmap::IndexMap;
 use serde::de::value::{Error, MapAccessDeserializer, MapDeserializer, SeqDeserializer};
 use serde::de::{Deserialize, Deserializer, IntoDeserializer, Visitor};
@@ -130,40 +132,26 @@ impl Tree {
 
     /// One text for all spellings of a value: two are equal where their values are.
     pub(super) fn normal(&self) -> String {
-        let mut text = String::new();
-        self.write_normal(&mut text);
-        text
-    }
-
-    fn write_normal(&self, text: &mut String) {
         match &self.value {
-            Value::Text(own) => text.push_str(&format!("{own:?}")),
+            Value::Text(text) => format!("{text:?}"),
             // A whole number is written as the float that it equals, if there is one.
             Value::Integer(number) if (*number as f64) as i128 == *number => {
-                text.push_str(&format!("{:?}", *number as f64));
+                format!("{:?}", *number as f64)
             }
-            Value::Integer(number) => text.push_str(&number.to_string()),
-            Value::Float(number) => text.push_str(&format!("{number:?}")),
-            Value::Bool(value) => text.push_str(&value.to_string()),
-            Value::Datetime => text.push_str("datetime"),
+            Value::Integer(number) => number.to_string(),
+            Value::Float(number) => format!("{number:?}"),
+            Value::Bool(value) => value.to_string(),
+            Value::Datetime => "datetime".to_owned(),
             Value::Array(items) => {
-                text.push('[');
-                for item in items {
-                    item.write_normal(text);
-                    text.push(',');
-                }
-                text.push(']');
+                let items: Vec<_> = items.iter().map(Self::normal).collect();
+                format!("[{}]", items.join(","))
             }
             Value::Table(table) => {
-                let mut entries: Vec<_> = table.iter().collect();
-                entries.sort_by_key(|(key, _)| *key);
-                text.push('{');
-                for (key, entry) in entries {
-                    text.push_str(&format!("{key:?}="));
-                    entry.tree.write_normal(text);
-                    text.push(',');
-                }
-                text.push('}');
+                let sorted: BTreeMap<_, _> = table.iter().collect();
+                let entries = sorted.into_iter();
+                let entries =
+                    entries.map(|(key, entry)| format!("{key:?}={}", entry.tree.normal()));
+                format!("{{{}}}", entries.collect::<Vec<_>>().join(","))
             }
         }
     }

@@ -344,6 +344,62 @@ fn the_plan_of_an_ablation_says_what_sharing_saves() {
     );
 }
 
+/// Four sparsities × three methods × two seeds, less and with what the rules say.
+const METHODS: &str = r#"
+name = "methods"
+seeds = [0, 1]
+[sweep]
+"thin.sparsity" = [0.5, 0.9, 0.98]
+[[sweep.method]]
+label = "source-only"
+"moved.method" = { source-only = {} }
+[[sweep.method]]
+label = "dann"
+"moved.method" = { dann = {} }
+"moved.epochs" = 8
+[[sweep.method]]
+label = "mmd"
+[[sweep.exclude]]
+method = "source-only"
+"thin.sparsity" = [0.9, 0.98]
+[[sweep.include]]
+method = "dann"
+"thin.sparsity" = 0.99
+[stage.dense.pretrain]
+model.lenet5 = {}
+data.mnist = {}
+epochs = 10
+[stage.thin.prune]
+from = "dense"
+criterion.magnitude = {}
+sparsity = 0.5
+[stage.moved.adapt]
+from = "thin"
+source.mnist = {}
+target.usps = {}
+method.mmd = {}
+epochs = 5
+"#;
+
+#[cfg(unix)]
+#[test]
+fn a_sweep_with_rules_plans_just_its_combinations() {
+    let place = crate::engine::Place::new(METHODS);
+    let plan = place.graftwork_without_engine(&["plan", "house.toml"]);
+    // 3 × 3 combinations, 2 dropped and 1 added: 8, twice.
+    let said = "methods: 16 trials of 48 stages in all, 26 distinct (22 saved by sharing)";
+    assert!(plan.stdout.contains(said), "{}", plan.stdout);
+    assert!(plan.stdout.contains("dense ×2 → thin ×8 → moved ×16"), "{}", plan.stdout);
+
+    let only = place.graftwork_without_engine(&["plan", "house.toml", "--only", "method=dann"]);
+    assert!(only.stdout.contains("to run: 18"), "2 + 8 + 8: {}", only.stdout);
+    let both = ["plan", "house.toml", "--only", "method=dann", "--only", "moved"];
+    let both = place.graftwork_without_engine(&both);
+    assert!(both.stderr.contains("--only leaves out"), "{}", both.stderr);
+    let why = place.graftwork_without_engine(&["plan", "house.toml", "--why", "moved"]);
+    assert!(why.stdout.contains("moved sparsity=0.99 method=dann seed=1"), "{}", why.stdout);
+}
+
 /// A setting of a pretrain stage: its key, its values as texts of one meaning each, the first the default.
 type Setting = (&'static str, &'static [&'static [&'static str]]);
 

@@ -12,8 +12,8 @@ use super::{Arm, Axis};
 /// Trials beyond this number are a slip, not an experiment.
 const MOST_TRIALS: usize = 100_000;
 
-/// Looks at a rule, or a trial, that rules may ask for; more would take minutes.
-const MOST_WORK: usize = 20_000_000;
+/// Steps that all rules together may take, which are some seconds.
+const MOST_WORK: usize = 10_000_000;
 
 /// One combination with one seed: the index of each axis' point, and last that of the seed.
 type Choice = Vec<usize>;

@@ -91,6 +91,18 @@ impl Claims {
     }
 }
 
+/// Whether two paths lead into different alternatives of one key.
+pub(super) fn choose_differently(a: &[String], b: &[String]) -> bool {
+    let common = common(a, b);
+    let chooser = EXPERIMENT.at(&a[..common]);
+    common < a.len().min(b.len()) && chooser.is_some_and(|rule| matches!(rule.what, What::OneOf(_)))
+}
+
+/// How many keys two paths share before they part.
+pub(super) fn common(a: &[String], b: &[String]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
 impl Node {
     fn other(&self, owner: usize) -> Option<(usize, Span)> {
         self.here.other(owner).or_else(|| self.below.other(owner))

@@ -54,7 +54,10 @@ impl<'a> Resolver<'a> {
         };
         let stage = &short[0];
         if self.root.entry(&["stage", &stage.0]).is_none() {
-            return Err(Box::new(self.no_stage(stage)));
+            let fault = self.no_stage(stage);
+            let is_key = short.len() == 1;
+            let stage = is_key.then(|| format!("a key follows its stage: \"STAGE.{}\"", stage.0));
+            return Err(Box::new(fault.help_if(stage)));
         }
         let Some(kind) = kind_of(self.root, &stage.0) else {
             // The stage's own fault has been reported.
@@ -91,13 +94,13 @@ impl<'a> Resolver<'a> {
         let path = &key.path;
         let mut tree = self.root.entry(&path[..3]).map(|entry| &entry.tree);
         let mut rule = EXPERIMENT.at(&path[..3]);
-        for at in 3..path.len() {
+        for (at, step) in path.iter().enumerate().skip(3) {
             let Some(here) = rule else { break };
-            let stated = tree.and_then(Tree::table).and_then(|table| table.get(&path[at]));
+            let stated = tree.and_then(Tree::table).and_then(|table| table.get(step));
             let Some(entry) = stated else {
                 return Err(Box::new(self.not_stated(key, at, here, tree)));
             };
-            (tree, rule) = (Some(&entry.tree), here.get(&path[at]));
+            (tree, rule) = (Some(&entry.tree), here.get(step));
         }
         Ok(())
     }

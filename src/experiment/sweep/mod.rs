@@ -210,3 +210,6 @@ impl<'a> Reader<'a> {
 fn shown(value: &Tree) -> String {
     value.read().map_or_else(|_| "…".to_owned(), |value| label(&value))
 }
+
+#[cfg(test)]
+mod tests;

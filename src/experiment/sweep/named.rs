@@ -25,20 +25,23 @@ impl<'a> Reader<'a> {
         entry: &'a Entry,
         items: &'a [Tree],
     ) -> Option<Axis> {
-        let faults = self.faults.len();
+        let before = self.faults.len();
         self.faults.extend(self.ill_named(name, entry));
         let mut points = Vec::new();
         for item in items {
-            let label = item.entry(&[LABEL]).and_then(|entry| entry.tree.text());
             // What is no table, or has no label, has been reported with the rest of the file.
-            let (Some(table), Some(label)) = (item.table(), label) else { return None };
-            let settings = self.settings(number, name, label, table);
+            let Some(table) = item.table() else { continue };
+            let label = table.get(LABEL).and_then(|entry| entry.tree.text());
+            let settings = self.settings(number, name, label.unwrap_or("…"), table);
             self.check_point(&settings);
-            let shown = table[LABEL].tree.clone();
-            points.push(Point { shown, label: label.to_owned(), settings });
+            if let Some(label) = label {
+                let shown = table[LABEL].tree.clone();
+                points.push(Point { shown, label: label.to_owned(), settings });
+            }
         }
         self.labels(name, &points);
-        (self.faults.len() == faults).then(|| Axis::new(entry, name, None, points))
+        let is_legal = self.faults.len() == before && points.len() == items.len();
+        is_legal.then(|| Axis::new(entry, name, None, points))
     }
 
     fn ill_named(&self, name: &str, entry: &Entry) -> Option<Fault> {

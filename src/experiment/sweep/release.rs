@@ -1,9 +1,10 @@
 //! What `--set` does to a sweep: the key that it sets has that value in every trial.
 
 use super::super::fault::{Code, Fault, Sources, Span};
-use super::super::path::{expand, overlap, segments};
+use super::super::path::{expand, join, overlap, segments};
 use super::super::spec;
 use super::super::tree::{Table, Tree, Value};
+use super::claims::{choose_differently, common};
 use super::named::{LABEL, is_named};
 
 /// What happens to one axis.
@@ -22,7 +23,8 @@ enum Change {
 /// that was set goes on without that axis.
 ///
 /// # Errors
-/// If the key lies inside a setting of a point: then the two contradict each other.
+/// If the key lies inside a setting of a point, or in another alternative than a setting of one: then the
+/// two contradict each other.
 pub(in super::super) fn release(
     root: &mut Tree,
     path: &[String],
@@ -77,8 +79,10 @@ fn changes(
             let own = segments(key).and_then(|short| expand(root, &short));
             match own {
                 Some(own) if own.starts_with(path) => lost.push(key.clone()),
-                Some(own) if path.starts_with(&own) => {
-                    return Err(Box::new(inside(sources, set, axis, key, setting.key)));
+                Some(own) if path.starts_with(&own) || choose_differently(path, &own) => {
+                    let shared = &path[..common(path, &own)];
+                    let contradiction = Contradiction { axis, key, point: setting.key, shared };
+                    return Err(Box::new(contradiction.fault(sources, set)));
                 }
                 _ => is_left = true,
             }
@@ -91,15 +95,31 @@ fn changes(
     Ok(changes)
 }
 
-fn inside(sources: &Sources, set: Span, axis: &str, key: &str, point: Span) -> Fault {
-    let written = sources.quote(set);
-    let message =
-        format!("--set {written} contradicts the axis `{axis}`, whose points set `{key}`");
-    let fault = sources.fault(Code::SetInAxis, set, message);
-    let fault = fault.label(format!("inside of `{key}`")).note(sources, point, "set here");
-    fault.help(format!(
-        "set all of `{key}`, which takes it out of the points, or give the axis other points: --set 'sweep.{axis}=[{{ label = \"…\", \"{key}\" = … }}]'"
-    ))
+/// A setting in a point that a `--set` cannot hold beside.
+struct Contradiction<'a> {
+    axis: &'a str,
+    key: &'a str,
+    point: Span,
+    /// What the two paths share.
+    shared: &'a [String],
+}
+
+impl Contradiction<'_> {
+    fn fault(&self, sources: &Sources, set: Span) -> Fault {
+        let Self { axis, key, point, shared } = self;
+        let written = sources.quote(set);
+        let message =
+            format!("--set {written} contradicts the axis `{axis}`, whose points set `{key}`");
+        let fault = sources.fault(Code::SetInAxis, set, message);
+        let fault = fault.label(format!("cannot hold beside `{key}`"));
+        let fault = fault.note(sources, *point, "set here");
+        // A key of an axis leaves out the kind.
+        let keys: Vec<_> = shared.iter().skip(1).take(1).chain(shared.iter().skip(3)).collect();
+        let whole = join(&keys);
+        fault.help(format!(
+            "set all of `{whole}`, which takes it out of the points, or give the axis other points: --set 'sweep.{axis}=[{{ label = \"…\", \"{whole}\" = … }}]'"
+        ))
+    }
 }
 
 fn lose(sweep: &mut Table, axis: &str, lost: &[String]) {
