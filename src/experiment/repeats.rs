@@ -130,7 +130,7 @@ fn same(axis: &Axis, first: &Point, point: &Point, sources: &Sources) -> Fault {
     } else {
         (
             format!("`{}` and `{}` of `{}` mean the same", first.label, point.label, axis.name),
-            "sets the same, with what it leaves out taken from the file",
+            "sets the same, with what it leaves out taken from the file or a `--set`",
         )
     };
     let fault = sources.fault(Code::Repeated, point.shown.span, message).label(label);

@@ -30,7 +30,7 @@ pub(super) fn arms(
     let mut extents: Vec<usize> = axes.iter().map(|axis| axis.swept).collect();
     let trials = extents.iter().copied().fold(seeds.len(), usize::saturating_mul);
     if trials > MOST_TRIALS {
-        faults.push(too_many(root, sources, trials));
+        faults.push(too_many(root, sources, &trials.to_string()));
         return None;
     }
     let mut rules = Rules::new(root, sources, axes, seeds.clone(), faults);
@@ -42,12 +42,9 @@ pub(super) fn arms(
         return Some(combinations(extents).map(arm).collect());
     }
     extents.push(seeds.len());
-    let mut choices = Choices { extents, sources, faults };
+    let mut choices = Choices { extents, root, sources, faults };
     let kept = choices.exclude(&excludes)?;
-    let Some(all) = choices.include(kept, &includes) else {
-        choices.faults.push(too_many(root, sources, MOST_TRIALS + 1));
-        return None;
-    };
+    let all = choices.include(kept, &includes)?;
     if all.is_empty() {
         let place = root.entry(&["sweep", "exclude"]).map_or(Span::new(0, 0..0), |entry| entry.key);
         let fault = sources.fault(Code::EmptySweep, place, "nothing is left of the sweep");
@@ -69,11 +66,9 @@ fn seeds(root: &Tree) -> Vec<u64> {
     seeds.collect()
 }
 
-fn too_many(root: &Tree, sources: &Sources, trials: usize) -> Fault {
+fn too_many(root: &Tree, sources: &Sources, trials: &str) -> Fault {
     let span = root.entry(&["sweep"]).map_or(Span::new(0, 0..0), |entry| entry.key);
-    let more = if trials == MOST_TRIALS + 1 { "more than " } else { "" };
-    let shown = trials - usize::from(trials == MOST_TRIALS + 1);
-    let message = format!("the sweep has {more}{shown} trials, and {MOST_TRIALS} is the most");
+    let message = format!("the sweep has {trials} trials, and {MOST_TRIALS} is the most");
     let fault = sources.fault(Code::TooManyTrials, span, message);
     let help = "leave out values, or make several experiments";
     fault.label("too many combinations").help(help)
@@ -83,6 +78,7 @@ fn too_many(root: &Tree, sources: &Sources, trials: usize) -> Fault {
 struct Choices<'a> {
     /// How many points each axis has of its own, and how many seeds there are.
     extents: Vec<usize>,
+    root: &'a Tree,
     sources: &'a Sources,
     faults: &'a mut Vec<Fault>,
 }
@@ -161,6 +157,8 @@ impl Choices<'_> {
                 ));
             }
             if all.len() > MOST_TRIALS {
+                let trials = format!("more than {MOST_TRIALS}");
+                self.faults.push(too_many(self.root, self.sources, &trials));
                 return None;
             }
         }

@@ -12,7 +12,7 @@ mod rules;
 
 pub(super) use release::release;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use indexmap::IndexSet;
@@ -100,7 +100,9 @@ impl Point {
 /// The sweep of a file; the axes and rules with faults are reported and left out. None where it has no
 /// combination, or too many.
 pub(super) fn read(root: &Tree, sources: &Sources) -> (Option<Sweep>, Vec<Fault>) {
-    let mut reader = Reader { root, sources, claims: Claims::default(), faults: Vec::new() };
+    let claims = Claims::default();
+    let mut reader =
+        Reader { root, sources, claims, overlapping: HashSet::new(), faults: Vec::new() };
     let table = root.entry(&["sweep"]).and_then(|entry| entry.tree.table());
     let is_axis = |name: &str| !spec::Sweep::RULES.contains(&name);
     let entries = table.into_iter().flatten().filter(|(name, _)| is_axis(name));
@@ -131,6 +133,8 @@ struct Reader<'a> {
     root: &'a Tree,
     sources: &'a Sources,
     claims: Claims,
+    /// Pairs of axes of which it has been reported that they set the same.
+    overlapping: HashSet<(usize, usize)>,
     faults: Vec<Fault>,
 }
 
@@ -168,6 +172,9 @@ impl<'a> Reader<'a> {
     /// Claims a path for an axis; reports where another has it.
     fn claim(&mut self, number: usize, name: &str, path: &[String], span: Span) -> bool {
         let Some(conflict) = self.claims.claim(path, number, span) else { return true };
+        if !self.overlapping.insert((conflict.owner, number)) {
+            return false;
+        }
         let sweep = self.root.entry(&["sweep"]).and_then(|entry| entry.tree.table());
         let mut names = sweep.into_iter().flat_map(|table| table.keys());
         let is_axis = |name: &&String| !spec::Sweep::RULES.contains(&name.as_str());

@@ -7,12 +7,14 @@ use indexmap::IndexMap;
 use super::super::check::Walker;
 use super::super::fault::{Code, Fault, Span};
 use super::super::grammar::EXPERIMENT;
-use super::super::path::stage_names;
 use super::super::sets::insert;
 use super::super::tree::{Entry, Table, Tree, Value};
 use super::claims::Claims;
 use super::key::Resolver;
 use super::{Axis, Point, Reader, Setting};
+
+/// Further faults of one axis tell nothing new: each point of it repeats those of the stages it sets.
+const MOST_FAULTS: usize = 1_000;
 
 /// The key of a point that sets nothing.
 pub(super) const LABEL: &str = "label";
@@ -29,6 +31,9 @@ impl<'a> Reader<'a> {
         self.faults.extend(self.ill_named(name, entry));
         let mut points = Vec::new();
         for item in items {
+            if self.faults.len() - before > MOST_FAULTS {
+                break;
+            }
             // What is no table, or has no label, has been reported with the rest of the file.
             let Some(table) = item.table() else { continue };
             let label = table.get(LABEL).and_then(|entry| entry.tree.text());
@@ -96,9 +101,7 @@ impl<'a> Reader<'a> {
     /// The fault of a dotted key without quotes, which is a table within a table.
     fn unquoted(&self, text: &str, entry: &Entry) -> Option<Fault> {
         let (below, inner) = entry.tree.table()?.first()?;
-        if !stage_names(self.root).contains(&text) {
-            return None;
-        }
+        self.root.entry(&["stage", text])?;
         let message = format!("`{text}` is a table and no setting of a point");
         let span = entry.key.to(inner.key);
         let fault = self.sources.fault(Code::UnknownSetting, span, message);

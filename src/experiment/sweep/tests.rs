@@ -243,12 +243,12 @@ fn two_axes_cannot_choose_different_alternatives() {
         &[],
         &expect![[r#"
             error[E021]: the axes `method` and `rate` choose different alternatives of `optimizer`
-              --> sweeps.toml:22:1
+              --> sweeps.toml:20:1
                |
             13 | "dense.optimizer.adam.learning-rate" = 0.002
                | ------------------------------------ the other axis
             ...
-            22 | "dense.optimizer.sgd.momentum" = 0.1
+            20 | "dense.optimizer.sgd.momentum" = 0.1
                | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ overlaps with the other axis
                |
                = help: leave one out, or put the settings of both into the values of one
@@ -307,7 +307,7 @@ fn rules_that_name_too_much_are_refused() {
     let sweep = format!("[sweep]\n{axes}{}", rule.repeat(50));
     let faults = load("sweeps.toml", &text(&sweep), &[]).unwrap_err();
     let last = faults.0.last().expect("a fault");
-    assert_eq!((last.code, faults.0.len()), ("E022", 38), "those before add nothing");
+    assert_eq!((last.code, faults.0.len()), ("E022", 38), "each before adds nothing");
 }
 
 /// A rule: the sparsities, methods and seeds that it names; none for all.
