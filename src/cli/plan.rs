@@ -5,12 +5,16 @@ use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
 use super::prepare::{ExperimentArgs, Past, Prepared, SelectionArgs, count, duration};
+use super::show::style;
 use super::{Context, Outcome};
 use crate::experiment::label;
-use crate::plan::{Counts, History, Reason, draw};
+use crate::plan::{Counts, Graph, History, Reason, graph};
 
 /// Reasons that are shown for a stage name; `--why` shows all.
 const REASONS: usize = 3;
+
+/// Columns of a text graph where standard output is no terminal.
+const WIDTH: u16 = 80;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -19,12 +23,59 @@ pub(super) struct Args {
     /// Shows every stage of this name with the reason why it runs or not
     #[arg(long, value_name = "STAGE")]
     why: Option<String>,
+    /// Draws the graph of the stages and nothing else
+    #[arg(long, value_name = "FORMAT", conflicts_with = "why")]
+    graph: Option<Format>,
+    /// With --graph: draws every distinct stage instead of the stages of a name as one
+    #[arg(long, requires = "graph")]
+    stages: bool,
     #[command(flatten)]
     selection: SelectionArgs,
 }
 
+/// What a graph is written in.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// Lines and names, for a terminal
+    Text,
+    /// The language of Graphviz
+    Dot,
+    /// The language of Mermaid
+    Mermaid,
+}
+
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
-    show(&args.experiment, &args.selection, args.why.as_deref(), context)
+    match args.graph {
+        Some(format) => show_graph(args, format, context),
+        None => show(&args.experiment, &args.selection, args.why.as_deref(), context),
+    }
+}
+
+/// Draws the plan.
+fn show_graph(args: &Args, format: Format, context: &Context) -> anyhow::Result<Outcome> {
+    if context.json {
+        anyhow::bail!("--graph has formats of its own; leave out --graph or --json");
+    }
+    let Some(prepared) = Prepared::new(&args.experiment, &args.selection.selection(), context)?
+    else {
+        return Ok(Outcome::Usage);
+    };
+    let plan = &prepared.plan;
+    let is_cached = |node| prepared.is_cached(node);
+    let graph = if args.stages {
+        Graph::of_stages(plan, &is_cached, &label)
+    } else {
+        Graph::of_names(plan, &is_cached).with_axes(plan)
+    };
+    match format {
+        Format::Text => {
+            let width = style().width.unwrap_or(WIDTH);
+            graph::text(&graph, width.into()).iter().for_each(|line| println!("{line}"));
+        }
+        Format::Dot => print!("{}", graph::dot(&graph, &prepared.checked.experiment.name)),
+        Format::Mermaid => print!("{}", graph::mermaid(&graph)),
+    }
+    Ok(prepared.outcome())
 }
 
 /// Shows what a run would do, and why.
@@ -58,10 +109,7 @@ pub(super) fn show(
         Some(stage) => survey.explain(stage),
         None => survey.print(),
     }
-    for error in &prepared.missing {
-        eprintln!("error: {error}");
-    }
-    Ok(if prepared.missing.is_empty() { Outcome::Fine } else { Outcome::Usage })
+    Ok(prepared.outcome())
 }
 
 /// A plan with the reason for every node.
@@ -100,25 +148,7 @@ impl Survey<'_> {
 
     fn print(&self) {
         let Prepared { checked, plan, .. } = self.prepared;
-        let names = self.names();
-        let shown = |name: &str| {
-            let nodes = &names[name];
-            let (_, cached) = self.prepared.tally(nodes);
-            match (nodes.len(), cached) {
-                (all, 0) => format!("{name} ×{all}"),
-                (all, cached) if all == cached => format!("{name} ×{all} cached"),
-                (all, cached) => format!("{name} ×{all} ({cached} cached)"),
-            }
-        };
-        for line in draw(&plan.groups(), &shown, 100) {
-            println!("{line}");
-        }
-        println!();
-        let width = names.keys().map(|name| name.chars().count()).max().unwrap_or(0).max(5);
-        println!("{:width$}  {:<8}  {:>5}  {:>6}  why", "stage", "kind", "run", "cached");
-        for (name, nodes) in &names {
-            self.print_stage(name, nodes, width);
-        }
+        self.print_stages();
         println!();
         let Counts { trials, naive, distinct } = plan.counts();
         let todo = self.prepared.todo().len();
@@ -144,10 +174,34 @@ impl Survey<'_> {
         }
     }
 
-    fn print_stage(&self, name: &str, nodes: &[NodeIndex], width: usize) {
-        let (run, cached) = self.prepared.tally(nodes);
-        let kind =
-            nodes.first().map_or("", |&node| self.prepared.plan.graph[node].recipe.kind.as_str());
+    /// A line for each stage name, the graph drawn on the left.
+    fn print_stages(&self) {
+        let names = self.names();
+        let graph = Graph::of_names(&self.prepared.plan, &|node| self.prepared.is_cached(node));
+        let rows = graph::rows(&graph);
+        let length = |text: &str| text.chars().count();
+        let widths =
+            rows.iter().map(|row| length(&row.prefix) + length(&graph.boxes[row.shown].name));
+        let width = widths.max().unwrap_or(0).max(5);
+        println!("{:width$}  {:<8}  {:>5}  {:>6}  why", "stage", "kind", "run", "cached");
+        for row in &rows {
+            let shown = &graph.boxes[row.shown];
+            let nodes = &names[shown.name.as_str()];
+            let (run, cached) = self.prepared.tally(nodes);
+            if let Some(above) = &row.above {
+                println!("{above}");
+            }
+            let (name, kind) = (format!("{}{}", row.prefix, shown.name), shown.kind.as_str());
+            let mut reasons = self.told(&shown.name, nodes).into_iter();
+            let first = reasons.next().unwrap_or_default();
+            println!("{name:width$}  {kind:<8}  {run:>5}  {cached:>6}  {first}");
+            let indent = width + 27;
+            reasons.for_each(|reason| println!("{:indent$}{reason}", row.below));
+        }
+    }
+
+    /// The different reasons of some stages, each with the number that have it.
+    fn told(&self, name: &str, nodes: &[NodeIndex]) -> Vec<String> {
         let mut counted: IndexMap<String, usize> = IndexMap::new();
         for &node in nodes {
             *counted.entry(self.reason(node).to_string()).or_default() += 1;
@@ -155,16 +209,12 @@ impl Survey<'_> {
         // What runs is what people look for.
         counted.sort_by_key(|reason, _| reason.starts_with("cached"));
         let several = counted.len() > 1;
-        let mut reasons = counted.iter().take(REASONS).map(|(reason, count)| {
+        let reasons = counted.iter().take(REASONS).map(|(reason, count)| {
             if several { format!("{reason} ({count})") } else { reason.clone() }
         });
-        let first = reasons.next().unwrap_or_default();
-        println!("{name:width$}  {kind:<8}  {run:>5}  {cached:>6}  {first}");
-        let indent = " ".repeat(width + 27);
-        reasons.for_each(|reason| println!("{indent}{reason}"));
-        if counted.len() > REASONS {
-            println!("{indent}and {} more reasons: --why {name}", counted.len() - REASONS);
-        }
+        let more = (counted.len() > REASONS)
+            .then(|| format!("and {} more reasons: --why {name}", counted.len() - REASONS));
+        reasons.chain(more).collect()
     }
 
     fn explain(&self, stage: &str) {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use petgraph::graph::NodeIndex;
 
-use super::Context;
 use super::data::{digests, library};
+use super::{Context, Outcome};
 use crate::dataset::{DatasetError, Found};
 use crate::digest::Files;
 use crate::experiment::spec::{Data, Stage};
@@ -118,6 +118,14 @@ impl Prepared {
         };
         let todo = plan::select(&plan, &presences, &known, selection)?;
         Ok(Some(Self { text, checked, plan, folders, missing, store, presences, todo }))
+    }
+
+    /// Says which datasets are missing, and ends a command that only shows.
+    pub(super) fn outcome(&self) -> Outcome {
+        for error in &self.missing {
+            eprintln!("error: {error}");
+        }
+        if self.missing.is_empty() { Outcome::Fine } else { Outcome::Usage }
     }
 
     pub(super) fn is_cached(&self, node: NodeIndex) -> bool {
