@@ -4,11 +4,11 @@ use indexmap::IndexMap;
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
-use super::prepare::{ExperimentArgs, Past, Prepared, SelectionArgs, count, duration};
+use super::prepare::{ExperimentArgs, Past, Planned, Prepared, SelectionArgs, count, duration};
 use super::show::style;
 use super::{Context, Outcome};
 use crate::experiment::label;
-use crate::plan::{Counts, Graph, History, Reason, graph};
+use crate::plan::{Counts, Durations, Estimate, Graph, History, Presence, Reason, Task, graph};
 
 /// Reasons that are shown for a stage name; `--why` shows all.
 const REASONS: usize = 3;
@@ -70,7 +70,9 @@ fn show_graph(args: &Args, format: Format, context: &Context) -> anyhow::Result<
     match format {
         Format::Text => {
             let width = style().width.unwrap_or(WIDTH);
-            graph::text(&graph, width.into()).iter().for_each(|line| println!("{line}"));
+            for line in graph::text(&graph, width.into()) {
+                println!("{line}");
+            }
         }
         Format::Dot => print!("{}", graph::dot(&graph, &prepared.checked.experiment.name)),
         Format::Mermaid => print!("{}", graph::mermaid(&graph)),
@@ -92,12 +94,9 @@ pub(super) fn show(
     let name = &prepared.checked.experiment.name;
     let history = History::new(past.previous(name)?);
     let made = |key: &_| past.made(key);
-    let reasons: Vec<Reason> = prepared
-        .plan
-        .order()
-        .map(|node| history.why(&prepared.plan, node, &prepared.presences, &prepared.todo, &made))
-        .collect();
-    let survey = Survey { prepared: &prepared, past: &past, reasons };
+    let reasons = history.reasons(&prepared.plan, &prepared.presences, &prepared.todo, &made);
+    let durations = past.durations_of(name)?;
+    let survey = Survey { prepared: &prepared, durations, reasons };
     if let Some(stage) = why
         && !survey.names().contains_key(stage)
     {
@@ -115,7 +114,7 @@ pub(super) fn show(
 /// A plan with the reason for every node.
 struct Survey<'a> {
     prepared: &'a Prepared,
-    past: &'a Past,
+    durations: Durations,
     reasons: Vec<Reason>,
 }
 
@@ -139,15 +138,19 @@ impl Survey<'_> {
         &self.reasons[node.index()]
     }
 
-    /// Expected seconds of all stages to run, one after the other, if all their kinds have a past.
-    fn work(&self) -> Option<f64> {
-        let todo = self.prepared.todo();
-        let kinds = todo.iter().map(|&node| self.prepared.plan.graph[node].recipe.kind.as_str());
-        kinds.map(|kind| self.past.durations.get(kind)).sum()
+    /// The expected work of all stages to run; what is adopted costs nothing.
+    fn work(&self) -> Estimate {
+        let Prepared { planned, presences, todo, .. } = self.prepared;
+        let is_adopted = |node: NodeIndex| {
+            matches!(presences[node.index()], Presence::Adoptable(_))
+                && todo.task(node) != Some(Task::Force)
+        };
+        let computed = todo.to_make().into_iter().filter(|&node| !is_adopted(node));
+        self.durations.work(&planned.plan, computed.map(|node| (node, 1)))
     }
 
     fn print(&self) {
-        let Prepared { checked, plan, .. } = self.prepared;
+        let Planned { checked, plan, .. } = &self.prepared.planned;
         self.print_stages();
         println!();
         let Counts { trials, naive, distinct } = plan.counts();
@@ -165,12 +168,11 @@ impl Survey<'_> {
             rest => format!(", left out or not needed: {rest}"),
         };
         println!("to run: {todo}, cached: {cached}{rest}");
-        match self.work() {
-            Some(seconds) if todo > 0 => {
-                println!("expected: {} of work, from past durations", duration(seconds));
-            }
-            None => println!("expected: unknown, some kinds of stage have never run here"),
-            Some(_) => {}
+        if let Some(work) = told(&self.work(), true) {
+            println!("expected: {work}");
+        }
+        if let Some(saved) = told(&self.durations.saved(plan), false) {
+            println!("sharing saves: {saved}");
         }
     }
 
@@ -192,7 +194,7 @@ impl Survey<'_> {
                 println!("{above}");
             }
             let (name, kind) = (format!("{}{}", row.prefix, shown.name), shown.kind.as_str());
-            let mut reasons = self.told(&shown.name, nodes).into_iter();
+            let mut reasons = self.reasons_of(&shown.name, nodes).into_iter();
             let first = reasons.next().unwrap_or_default();
             println!("{name:width$}  {kind:<8}  {run:>5}  {cached:>6}  {first}");
             let indent = width + 27;
@@ -201,7 +203,7 @@ impl Survey<'_> {
     }
 
     /// The different reasons of some stages, each with the number that have it.
-    fn told(&self, name: &str, nodes: &[NodeIndex]) -> Vec<String> {
+    fn reasons_of(&self, name: &str, nodes: &[NodeIndex]) -> Vec<String> {
         let mut counted: IndexMap<String, usize> = IndexMap::new();
         for &node in nodes {
             *counted.entry(self.reason(node).to_string()).or_default() += 1;
@@ -230,35 +232,69 @@ impl Survey<'_> {
     }
 
     fn json(&self, only: Option<&str>) -> Value {
-        let plan = &self.prepared.plan;
         let names =
             self.names().into_iter().filter(|(name, _)| only.is_none_or(|only| only == *name));
+        let plan = &self.prepared.plan;
         let stages = names.map(|(name, nodes)| {
             let kind = nodes.first().map(|&node| plan.graph[node].recipe.kind);
-            let nodes = nodes.iter().map(|&node| {
-                json!({
-                    "key": plan.graph[node].key,
-                    "title": plan.title(node, &label),
-                    "settings": plan.settings(node),
-                    "seed": plan.graph[node].recipe.seed,
-                    "trials": plan.graph[node].trials.len(),
-                    "reason": self.reason(node),
-                })
-            });
+            let nodes = nodes.iter().map(|&node| self.node_json(node));
             json!({ "name": name, "kind": kind, "nodes": nodes.collect::<Vec<_>>() })
         });
-        let counts = plan.counts();
-        let todo = self.prepared.todo().len();
+        let stages: Vec<Value> = stages.collect();
+        let Counts { trials, naive, distinct } = plan.counts();
+        let (todo, cached) = (self.prepared.todo().len(), self.prepared.cached());
         json!({
             "experiment": self.prepared.checked.experiment.name,
-            "trials": counts.trials,
-            "naive": counts.naive,
-            "distinct": counts.distinct,
+            "trials": trials,
+            "naive": naive,
+            "distinct": distinct,
             "to-run": todo,
-            "cached": self.prepared.cached(),
-            "expected-seconds": self.work(),
-            "stages": stages.collect::<Vec<_>>(),
+            "cached": cached,
+            "left-out": distinct - todo - cached,
+            "expected": self.work(),
+            "saved": self.durations.saved(plan),
+            "missing-data": plan.missing_data,
+            "stages": stages,
         })
+    }
+
+    fn node_json(&self, node: NodeIndex) -> Value {
+        let plan = &self.prepared.plan;
+        let planned = &plan.graph[node];
+        json!({
+            "key": planned.key,
+            "names": planned.names,
+            "title": plan.title(node, &label),
+            "settings": plan.settings(node),
+            "seed": planned.recipe.seed,
+            "trials": planned.trials.len(),
+            "inputs": planned.recipe.inputs,
+            "task": self.prepared.todo.task(node),
+            "reason": self.reason(node),
+            "expected-seconds": self.durations.of(planned),
+        })
+    }
+}
+
+/// Work in words, with what is not known of it if asked for; nothing where there is nothing to say.
+fn told(work: &Estimate, with_unknown: bool) -> Option<String> {
+    let known = (work.seconds > 0.0)
+        .then(|| format!("{} of work, from past durations", duration(work.seconds)));
+    let others: Vec<String> = work
+        .unknown
+        .iter()
+        .map(|(kind, number)| count(*number, &format!("{} stage", kind.as_str())))
+        .collect();
+    let others = (!others.is_empty()).then(|| others.join(", "));
+    match (known, others) {
+        (None, Some(_)) if !with_unknown => None,
+        (None, Some(others)) => {
+            Some(format!("unknown: of such stages none has run here: {others}"))
+        }
+        (Some(known), Some(others)) => {
+            Some(format!("{known}, and {others}, of which kind none has run here"))
+        }
+        (known, None) => known,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -14,7 +15,9 @@ use crate::digest::Files;
 use crate::experiment::spec::{Data, Stage};
 use crate::experiment::{self, Checked, Trial};
 use crate::ledger::{Ledger, LedgerError};
-use crate::plan::{self, Digests, Made, Plan, Presence, Previous, Selection, Task, Todo};
+use crate::plan::{
+    self, Digests, Durations, Made, Plan, Presence, Previous, Selection, Task, Todo,
+};
 use crate::recipe::StageKey;
 use crate::schedule::{self, queue};
 use crate::store::Store;
@@ -50,8 +53,8 @@ impl SelectionArgs {
     }
 }
 
-/// A planned experiment.
-pub(super) struct Prepared {
+/// An experiment and its plan, before anybody looks at what has been run.
+pub(super) struct Planned {
     /// The text of the file.
     pub text: String,
     pub checked: Checked,
@@ -60,31 +63,32 @@ pub(super) struct Prepared {
     pub folders: BTreeMap<String, PathBuf>,
     /// Why datasets are missing.
     pub missing: Vec<DatasetError>,
-    pub store: Store,
-    /// What the store has of each stage, by index.
-    pub presences: Vec<Presence>,
-    /// What is to be done.
-    pub todo: Todo,
 }
 
-impl Prepared {
+impl Planned {
     /// Reads and plans an experiment; none if the file has faults, which have been printed.
-    pub(super) fn new(
-        args: &ExperimentArgs,
-        selection: &Selection,
-        context: &Context,
-    ) -> anyhow::Result<Option<Self>> {
+    pub(super) fn read(args: &ExperimentArgs, context: &Context) -> anyhow::Result<Option<Self>> {
         let file = args.file.display().to_string();
         let text =
             std::fs::read_to_string(&args.file).with_context(|| format!("cannot read `{file}`"))?;
-        let checked = match experiment::load(&file, &text, &args.sets) {
+        Self::new(&args.file, text, &args.sets, context)
+    }
+
+    /// Plans the text of an experiment; none if it has faults, which have been printed.
+    pub(super) fn new(
+        file: &Path,
+        text: String,
+        sets: &[String],
+        context: &Context,
+    ) -> anyhow::Result<Option<Self>> {
+        let checked = match experiment::load(&file.display().to_string(), &text, sets) {
             Ok(checked) => checked,
             Err(faults) => {
                 eprintln!("{faults}");
                 return Ok(None);
             }
         };
-        let folder = folder(&args.file);
+        let folder = folder(file);
         if let Err(faults) = checked.look_beside(&|path| folder.join(path).is_file()) {
             eprintln!("{faults}");
             return Ok(None);
@@ -108,16 +112,7 @@ impl Prepared {
                 Err(_) => {}
             }
         }
-        let store = Store::open(context.results.join("store"));
-        let presences = schedule::survey(&plan, &store)?;
-        // Asked only where a checkpoint is gone, so that a run with nothing to do opens no ledger for it.
-        let past: OnceCell<Option<Past>> = OnceCell::new();
-        let known = |key: &StageKey| {
-            let past = past.get_or_init(|| Past::open(&context.results).ok());
-            past.as_ref().is_some_and(|past| past.made(key).is_some())
-        };
-        let todo = plan::select(&plan, &presences, &known, selection)?;
-        Ok(Some(Self { text, checked, plan, folders, missing, store, presences, todo }))
+        Ok(Some(Self { text, checked, plan, folders, missing }))
     }
 
     /// Says which datasets are missing, and ends a command that only shows.
@@ -126,6 +121,45 @@ impl Prepared {
             eprintln!("error: {error}");
         }
         if self.missing.is_empty() { Outcome::Fine } else { Outcome::Usage }
+    }
+}
+
+/// A planned experiment, and what is to be done for it.
+pub(super) struct Prepared {
+    pub planned: Planned,
+    pub store: Store,
+    /// What the store has of each stage, by index.
+    pub presences: Vec<Presence>,
+    /// What is to be done.
+    pub todo: Todo,
+}
+
+impl Deref for Prepared {
+    type Target = Planned;
+
+    fn deref(&self) -> &Planned {
+        &self.planned
+    }
+}
+
+impl Prepared {
+    /// Reads and plans an experiment; none if the file has faults, which have been printed.
+    pub(super) fn new(
+        args: &ExperimentArgs,
+        selection: &Selection,
+        context: &Context,
+    ) -> anyhow::Result<Option<Self>> {
+        let Some(planned) = Planned::read(args, context)? else { return Ok(None) };
+        let store = Store::open(context.results.join("store"));
+        let presences = schedule::survey(&planned.plan, &store)?;
+        // Asked only where a checkpoint is gone, so that a run with nothing to do opens no ledger for it.
+        let past: OnceCell<Option<Past>> = OnceCell::new();
+        let known = |key: &StageKey| {
+            let past = past.get_or_init(|| Past::open(&context.results).ok());
+            past.as_ref().is_some_and(|past| past.made(key).is_some())
+        };
+        let todo = plan::select(&planned.plan, &presences, &known, selection)?;
+        Ok(Some(Self { planned, store, presences, todo }))
     }
 
     pub(super) fn is_cached(&self, node: NodeIndex) -> bool {
@@ -213,6 +247,13 @@ impl Past {
         };
         let durations = ledger.durations()?;
         Ok(Self { ledger: Some(ledger), durations })
+    }
+
+    /// How long the stages of an experiment took.
+    pub(super) fn durations_of(&self, experiment: &str) -> anyhow::Result<Durations> {
+        let by_name = self.ledger.as_ref().map(|ledger| ledger.durations_of(experiment));
+        let by_name = by_name.transpose()?.unwrap_or_default();
+        Ok(Durations { by_name, by_kind: self.durations.clone() })
     }
 
     pub(super) fn previous(&self, experiment: &str) -> anyhow::Result<Vec<Previous>> {

@@ -223,6 +223,23 @@ impl Ledger {
         Ok(pairs.into_iter().collect())
     }
 
+    /// Mean wall time of an experiment's finished attempts in seconds, by kind and name of the stage.
+    ///
+    /// # Errors
+    /// If SQLite cannot read.
+    pub fn durations_of(
+        &self,
+        experiment: &str,
+    ) -> Result<BTreeMap<(String, String), f64>, LedgerError> {
+        let sql = "SELECT attempt.kind, attempt.name, avg(attempt.ended_ms - attempt.started_ms) / 1000.0 \
+                   FROM attempt JOIN run ON run.id = attempt.run \
+                   JOIN experiment ON experiment.id = run.experiment \
+                   WHERE attempt.outcome = 'done' AND adopted IS NULL AND experiment.name = ? \
+                   GROUP BY attempt.kind, attempt.name";
+        let row = |row: &Row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?));
+        Ok(self.list("read durations", sql, [experiment], row)?.into_iter().collect())
+    }
+
     /// The experiment whose run made a checkpoint, and when that was done; unknown for checkpoints
     /// that were restored from the store.
     ///

@@ -3,11 +3,13 @@
 //! The plan is complete before anything runs: its size, what is shared, and every key. It looks at no
 //! file; digests of datasets, and what lies in the store, are passed in.
 
+mod estimate;
 pub mod graph;
 mod presence;
 mod select;
 mod why;
 
+pub use estimate::{Durations, Estimate};
 pub use graph::Graph;
 pub use presence::Presence;
 pub use select::{SelectError, Selection, Task, Todo, select};

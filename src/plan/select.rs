@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::Direction;
 use petgraph::graph::NodeIndex;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{Plan, Presence};
@@ -23,7 +24,8 @@ pub struct Selection {
 }
 
 /// What is to be done for a stage.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Task {
     /// It is not there: adopt it or compute it.
     Make,

@@ -1,6 +1,6 @@
 //! Why a stage must run, or where its result comes from.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use indexmap::IndexMap;
@@ -103,6 +103,20 @@ pub enum Reason {
         role: String,
         /// The input's name.
         name: String,
+        /// What changed at the root of it; nothing if the last run does not tell.
+        cause: Option<Box<Reason>>,
+    },
+    /// It reads a stage in a role that it had none in.
+    InputAdded {
+        /// The key that names the input.
+        role: String,
+        /// The input's name.
+        name: String,
+    },
+    /// It reads nothing in a role that it read a stage in.
+    InputRemoved {
+        /// The key that named the input.
+        role: String,
     },
 }
 
@@ -155,17 +169,26 @@ impl fmt::Display for Reason {
             Self::InputRemade { name } => {
                 write!(f, "cached, and stays if {name} comes out as before")
             }
-            Self::SpecChanged { changes } => {
-                let shown: Vec<_> = changes.iter().map(Change::to_string).collect();
-                write!(f, "spec changed: {}", shown.join(", "))
-            }
+            Self::SpecChanged { changes } => write!(f, "spec changed: {}", listed(changes)),
             Self::RevisionRaised { old, new } => write!(f, "revision raised: {old} → {new}"),
             Self::DataMissing { name } => write!(f, "dataset {name} is missing"),
             Self::DataChanged { name } => write!(f, "content of dataset {name} changed"),
             Self::FileChanged { name } => write!(f, "content of file {name} changed"),
-            Self::InputChanged { name, .. } => write!(f, "input {name} changed"),
+            Self::InputChanged { name, cause, .. } => match cause.as_deref() {
+                None => write!(f, "input {name} changed"),
+                Some(Self::SpecChanged { changes }) => {
+                    write!(f, "input {name} changed ({})", listed(changes))
+                }
+                Some(cause) => write!(f, "input {name} changed ({cause})"),
+            },
+            Self::InputAdded { role, name } => write!(f, "input added: {role} {name}"),
+            Self::InputRemoved { role } => write!(f, "input removed: {role}"),
         }
     }
+}
+
+fn listed(changes: &[Change]) -> String {
+    changes.iter().map(Change::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The last run of an experiment, arranged to answer why a stage must run again.
@@ -173,8 +196,12 @@ impl fmt::Display for Reason {
 pub struct History {
     trials: Vec<Previous>,
     by_trial: HashMap<String, usize>,
-    keys: HashSet<StageKey>,
+    /// Where the recipe of each key is: the trial and the name of the stage.
+    by_key: HashMap<StageKey, (usize, String)>,
 }
+
+/// What changed at the root, by the key of then and the stage of now.
+type Causes = HashMap<(StageKey, NodeIndex), Option<Reason>>;
 
 impl History {
     /// Arranges the trials of the last run.
@@ -182,78 +209,160 @@ impl History {
         let by_trial = trials.iter().enumerate();
         let by_trial =
             by_trial.map(|(index, trial)| (name(&trial.settings, trial.seed), index)).collect();
-        let keys = trials.iter().flat_map(|trial| trial.stages.values().map(|(key, _)| *key));
-        Self { by_trial, keys: keys.collect(), trials }
+        let mut by_key = HashMap::new();
+        for (index, trial) in trials.iter().enumerate() {
+            for (name, (key, _)) in &trial.stages {
+                by_key.entry(*key).or_insert_with(|| (index, name.clone()));
+            }
+        }
+        Self { trials, by_trial, by_key }
     }
 
-    /// Why a node must run, or need not. `presences` and `made` say what the store and the ledger know,
-    /// `todo` what is to be done.
-    pub fn why(
+    /// Why each node must run, or need not, by its index. `presences` and `made` say what the store and
+    /// the ledger know, `todo` what is to be done.
+    pub fn reasons(
         &self,
         plan: &Plan,
-        node: NodeIndex,
         presences: &[Presence],
         todo: &Todo,
         made: &dyn Fn(&StageKey) -> Option<Made>,
-    ) -> Reason {
-        let key = &plan.graph[node].key;
-        if let Some(name) = plan.graph[node].data().find(|name| plan.missing_data.contains(*name)) {
-            return Reason::DataMissing { name: name.to_owned() };
-        }
-        match (todo.task(node), presences[node.index()]) {
-            (Some(Task::Force), _) => return Reason::Forced {},
-            (Some(Task::Check), _) => return input_remade(plan, node, todo),
-            (None, Presence::Cached) => return Reason::Cached { made: made(key) },
-            (None, _) if todo.is_wanted(node) => return Reason::NotNeeded {},
-            (None, _) => return Reason::LeftOut {},
-            (Some(_), Presence::Adoptable(from)) => {
-                return Reason::Adopted { from, made: made(&from) };
+    ) -> Vec<Reason> {
+        let (places, mut causes) = (self.places(plan), Causes::new());
+        let why = |node| match known(plan, node, presences[node.index()], todo, made) {
+            Some(reason) => reason,
+            None if self.by_key.contains_key(&plan.graph[node].key) => Reason::Unfinished {},
+            None => {
+                self.difference(plan, node, &places, &mut causes).unwrap_or(Reason::NeverRun {})
             }
-            (Some(_), Presence::Damaged | Presence::Incomplete) => {
-                return Reason::CheckpointDamaged {};
-            }
-            (Some(_), Presence::Stale) => return Reason::InputsDiffer {},
-            (Some(_), _) if made(key).is_some() => return Reason::CheckpointMissing {},
-            (Some(_), _) => {}
-        }
-        if self.keys.contains(key) {
-            return Reason::Unfinished {};
-        }
-        self.difference(plan, node).unwrap_or(Reason::NeverRun {})
+        };
+        plan.order().map(why).collect()
     }
 
-    fn difference(&self, plan: &Plan, node: NodeIndex) -> Option<Reason> {
+    fn difference(
+        &self,
+        plan: &Plan,
+        node: NodeIndex,
+        places: &Places<'_>,
+        causes: &mut Causes,
+    ) -> Option<Reason> {
         let now = &plan.graph[node];
         for &index in &now.trials {
             let trial = &plan.trials[index];
-            let names = trial.stages.iter().filter(|(_, other)| **other == node);
-            for (name, _) in names {
-                if let Some((_, old)) = self.counterpart(trial, name) {
-                    return difference(old, &now.recipe, name, plan, node);
+            let Some(past) = places.alike(trial) else { continue };
+            for name in &now.names {
+                let is_here = trial.stages.get(name) == Some(&node);
+                let Some((_, old)) = past.stages.get(name).filter(|_| is_here) else { continue };
+                let mut reason = difference(old, &now.recipe, name, plan, node)?;
+                if let Reason::InputChanged { role, cause, .. } = &mut reason {
+                    let (then, now) = (old.inputs[role], plan.inputs(node)[role.as_str()]);
+                    *cause = self.cause(plan, then, now, causes).map(Box::new);
                 }
+                return Some(reason);
             }
         }
         None
     }
 
-    /// The stage of the last run that stands where this one stands now.
-    fn counterpart(&self, trial: &PlannedTrial, stage: &str) -> Option<&(StageKey, Recipe)> {
-        if let Some(&index) = self.by_trial.get(&name(&trial.settings, trial.seed)) {
-            return self.trials[index].stages.get(stage);
-        }
-        // The axes changed: the trial with the same seed that shares the most settings.
-        let axes_changed = |old: &Previous| {
-            old.settings.len() != trial.settings.len()
-                || old.settings.keys().any(|axis| !trial.settings.contains_key(axis))
+    /// What changed between a stage of then and one of now: not that an input did, but what did there.
+    fn cause(
+        &self,
+        plan: &Plan,
+        mut then: StageKey,
+        mut now: NodeIndex,
+        causes: &mut Causes,
+    ) -> Option<Reason> {
+        let mut way = Vec::new();
+        let found = loop {
+            if let Some(known) = causes.get(&(then, now)) {
+                break known.clone();
+            }
+            way.push((then, now));
+            let Some(old) = self.recipe(&then) else { break None };
+            let new = &plan.graph[now];
+            match difference(old, &new.recipe, new.name(), plan, now) {
+                Some(Reason::InputChanged { role, .. }) => {
+                    (then, now) = (old.inputs[&role], plan.inputs(now)[role.as_str()]);
+                }
+                other => break other,
+            }
         };
-        let alike = |old: &&Previous| {
-            let equal =
-                |(axis, value): &(&String, &Value)| trial.settings.get(*axis) == Some(value);
-            old.settings.iter().filter(equal).count()
-        };
-        let olds = self.trials.iter().filter(|old| old.seed == trial.seed && axes_changed(old));
-        olds.rev().max_by_key(alike).and_then(|old| old.stages.get(stage))
+        causes.extend(way.into_iter().map(|step| (step, found.clone())));
+        found
     }
+
+    fn recipe(&self, key: &StageKey) -> Option<&Recipe> {
+        let (trial, stage) = self.by_key.get(key)?;
+        self.trials[*trial].stages.get(stage).map(|(_, recipe)| recipe)
+    }
+
+    /// Arranges the trials for those of a plan.
+    pub(super) fn places(&self, plan: &Plan) -> Places<'_> {
+        let (old, new) = (self.trials.first(), plan.trials.first());
+        let mut places = Places { history: self, shared: None, by_shared: HashMap::new() };
+        let (Some(old), Some(new)) = (old, new) else { return places };
+        let shared: Vec<String> =
+            old.settings.keys().filter(|axis| new.settings.contains_key(*axis)).cloned().collect();
+        if shared.len() < old.settings.len().max(new.settings.len()) {
+            for (index, trial) in self.trials.iter().enumerate() {
+                let name = name(&restricted(&trial.settings, &shared), trial.seed);
+                places.by_shared.entry(name).or_insert(index);
+            }
+            places.shared = Some(shared);
+        }
+        places
+    }
+}
+
+/// The last run's trials beside those of a plan.
+pub(super) struct Places<'a> {
+    history: &'a History,
+    /// The axes that both have, where they have not all in common.
+    shared: Option<Vec<String>>,
+    /// The first trial with some values of those axes and some seed.
+    by_shared: HashMap<String, usize>,
+}
+
+impl<'a> Places<'a> {
+    /// The trial of the last run that stands where this one stands now. Where the axes changed, it is one
+    /// with the same seed and the same values of those axes that are there still.
+    pub(super) fn alike(&self, trial: &PlannedTrial) -> Option<&'a Previous> {
+        let index = match &self.shared {
+            None => self.history.by_trial.get(&name(&trial.settings, trial.seed)),
+            Some(axes) => self.by_shared.get(&name(&restricted(&trial.settings, axes), trial.seed)),
+        };
+        Some(&self.history.trials[*index?])
+    }
+}
+
+fn restricted(settings: &IndexMap<String, Value>, axes: &[String]) -> IndexMap<String, Value> {
+    let shared = settings.iter().filter(|(axis, _)| axes.contains(axis));
+    shared.map(|(axis, value)| (axis.clone(), value.clone())).collect()
+}
+
+/// What the store and the selection say of a node; nothing if it must run for another reason.
+fn known(
+    plan: &Plan,
+    node: NodeIndex,
+    presence: Presence,
+    todo: &Todo,
+    made: &dyn Fn(&StageKey) -> Option<Made>,
+) -> Option<Reason> {
+    let key = &plan.graph[node].key;
+    if let Some(name) = plan.graph[node].data().find(|name| plan.missing_data.contains(*name)) {
+        return Some(Reason::DataMissing { name: name.to_owned() });
+    }
+    Some(match (todo.task(node), presence) {
+        (Some(Task::Force), _) => Reason::Forced {},
+        (Some(Task::Check), _) => input_remade(plan, node, todo),
+        (None, Presence::Cached) => Reason::Cached { made: made(key) },
+        (None, _) if todo.is_wanted(node) => Reason::NotNeeded {},
+        (None, _) => Reason::LeftOut {},
+        (Some(_), Presence::Adoptable(from)) => Reason::Adopted { from, made: made(&from) },
+        (Some(_), Presence::Damaged | Presence::Incomplete) => Reason::CheckpointDamaged {},
+        (Some(_), Presence::Stale) => Reason::InputsDiffer {},
+        (Some(_), _) if made(key).is_some() => Reason::CheckpointMissing {},
+        (Some(_), _) => return None,
+    })
 }
 
 fn input_remade(plan: &Plan, node: NodeIndex, todo: &Todo) -> Reason {
@@ -275,21 +384,7 @@ fn difference(
     plan: &Plan,
     node: NodeIndex,
 ) -> Option<Reason> {
-    if old.kind != new.kind {
-        let kind = |recipe: &Recipe| Some(Value::from(recipe.kind.as_str()));
-        let change = Change { path: stage.to_owned(), old: kind(old), new: kind(new) };
-        return Some(Reason::SpecChanged { changes: vec![change] });
-    }
-    let mut changes = Vec::new();
-    compare(stage, Some(&old.spec), Some(&new.spec), &mut changes);
-    if old.seed != new.seed {
-        let path = format!("{stage}.seed");
-        changes.push(Change {
-            path,
-            old: old.seed.map(Value::from),
-            new: new.seed.map(Value::from),
-        });
-    }
+    let changes = changes(old, new, stage);
     if !changes.is_empty() {
         return Some(Reason::SpecChanged { changes });
     }
@@ -306,9 +401,36 @@ fn difference(
         return Some(Reason::FileChanged { name: name.clone() });
     }
     let inputs = plan.inputs(node);
-    let (role, _) = new.inputs.iter().find(|(role, key)| old.inputs.get(*role) != Some(key))?;
-    let name = inputs.get(role.as_str()).map_or(role.as_str(), |&input| plan.graph[input].name());
-    Some(Reason::InputChanged { role: role.clone(), name: name.to_owned() })
+    let name =
+        |role: &str| inputs.get(role).map_or(role, |&input| plan.graph[input].name()).to_owned();
+    for (role, key) in &new.inputs {
+        let (role, name) = (role.clone(), name(role));
+        match old.inputs.get(&role) {
+            None => return Some(Reason::InputAdded { role, name }),
+            Some(old) if old != key => {
+                return Some(Reason::InputChanged { role, name, cause: None });
+            }
+            Some(_) => {}
+        }
+    }
+    let removed = old.inputs.keys().find(|role| !new.inputs.contains_key(*role));
+    removed.map(|role| Reason::InputRemoved { role: role.clone() })
+}
+
+/// In which settings two recipes differ, the seed among them.
+pub(super) fn changes(old: &Recipe, new: &Recipe, stage: &str) -> Vec<Change> {
+    if old.kind != new.kind {
+        let kind = |recipe: &Recipe| Some(Value::from(recipe.kind.as_str()));
+        return vec![Change { path: stage.to_owned(), old: kind(old), new: kind(new) }];
+    }
+    let mut changes = Vec::new();
+    compare(stage, Some(&old.spec), Some(&new.spec), &mut changes);
+    if old.seed != new.seed {
+        let path = format!("{stage}.seed");
+        let (old, new) = (old.seed.map(Value::from), new.seed.map(Value::from));
+        changes.push(Change { path, old, new });
+    }
+    changes
 }
 
 /// The leaves in which two settings differ; enums of another variant differ as a whole.

@@ -25,3 +25,5 @@ mod rerunning;
 mod results;
 mod running;
 mod scripted;
+#[cfg(unix)]
+mod views;

@@ -3,12 +3,9 @@
 use std::collections::BTreeMap;
 
 use graftwork::experiment::label;
-use graftwork::experiment::spec::Stage;
 use graftwork::plan::{self, History, Node, Presence, Previous, Reason, Selection};
 use graftwork::recipe::{Recipe, StageKey};
 use petgraph::graph::NodeIndex;
-use proptest::prelude::*;
-use proptest::sample::select;
 
 use crate::scripted::World;
 
@@ -219,8 +216,8 @@ fn check_why(changed: &str, sets: &[&str], expected: &[&str]) {
     };
     let presences: Vec<_> = plan.graph.node_weights().map(presence).collect();
     let todo = plan::select(&plan, &presences, &|_| false, &Selection::default()).unwrap();
-    let why =
-        |&node: &NodeIndex| history.why(&plan, node, &presences, &todo, &|_| None).to_string();
+    let reasons = history.reasons(&plan, &presences, &todo, &|_| None);
+    let why = |node: &NodeIndex| reasons[node.index()].to_string();
     let reasons: Vec<_> = plan.trials[0].stages.values().map(why).collect();
     assert_eq!(reasons, expected);
 }
@@ -230,7 +227,11 @@ fn a_change_is_told_with_its_place_and_both_values() {
     check_why(
         DIGITS,
         &["thin.sparsity=0.95"],
-        &["cached", "spec changed: thin.sparsity 0.9 → 0.95", "input thin changed"],
+        &[
+            "cached",
+            "spec changed: thin.sparsity 0.9 → 0.95",
+            "input thin changed (thin.sparsity 0.9 → 0.95)",
+        ],
     );
     check_why(
         &DIGITS.replace(
@@ -240,8 +241,8 @@ fn a_change_is_told_with_its_place_and_both_values() {
         &[],
         &[
             "spec changed: dense.optimizer.sgd.learning-rate 0.05 → default, dense.optimizer.sgd.weight-decay 0.01 → 0.05",
-            "input dense changed",
-            "input thin changed",
+            "input dense changed (dense.optimizer.sgd.learning-rate 0.05 → default, dense.optimizer.sgd.weight-decay 0.01 → 0.05)",
+            "input thin changed (dense.optimizer.sgd.learning-rate 0.05 → default, dense.optimizer.sgd.weight-decay 0.01 → 0.05)",
         ],
     );
     check_why(
@@ -249,8 +250,8 @@ fn a_change_is_told_with_its_place_and_both_values() {
         &[],
         &[
             r#"spec changed: dense.model {"lenet5":{}} → {"cnn":{}}"#,
-            "input dense changed",
-            "input thin changed",
+            r#"input dense changed (dense.model {"lenet5":{}} → {"cnn":{}})"#,
+            r#"input thin changed (dense.model {"lenet5":{}} → {"cnn":{}})"#,
         ],
     );
 }
@@ -270,7 +271,38 @@ fn a_new_axis_is_told_as_the_change_that_it_makes() {
     check_why(
         &DIGITS.replace("[sweep]", "[sweep]\n\"thin.sparsity\" = [0.5, 0.9]"),
         &[],
-        &["cached", "spec changed: thin.sparsity 0.9 → 0.5", "input thin changed"],
+        &[
+            "cached",
+            "spec changed: thin.sparsity 0.9 → 0.5",
+            "input thin changed (thin.sparsity 0.9 → 0.5)",
+        ],
+    );
+}
+
+/// Why `tuned` runs if its recipe was that one but for a change of its inputs.
+#[track_caller]
+fn check_roles(change: impl Fn(&mut Recipe), expected: &str) {
+    let plan = World::new().plan(DIGITS, &[]);
+    let trial = &plan.trials[0];
+    let mut recipe = plan.graph[trial.stages["tuned"]].recipe.clone();
+    change(&mut recipe);
+    let stages = BTreeMap::from([("tuned".to_owned(), (recipe.key(), recipe))]);
+    let past = Previous { settings: trial.settings.clone(), seed: trial.seed, stages };
+    let presences = vec![Presence::Missing; plan.graph.node_count()];
+    let todo = plan::select(&plan, &presences, &|_| false, &Selection::default()).unwrap();
+    let reasons = History::new(vec![past]).reasons(&plan, &presences, &todo, &|_| None);
+    assert_eq!(reasons[trial.stages["tuned"].index()].to_string(), expected);
+}
+
+#[test]
+fn a_role_that_came_or_went_is_told() {
+    check_roles(|recipe| recipe.inputs.clear(), "input added: from thin");
+    check_roles(
+        |recipe| {
+            let key = recipe.inputs["from"];
+            recipe.inputs.insert("teacher".to_owned(), key);
+        },
+        "input removed: teacher",
     );
 }
 
@@ -285,11 +317,11 @@ fn a_past_that_was_planned_and_not_finished_is_told_so() {
     let history = History::new(vec![Previous { settings, seed: 0, stages }]);
     let presences = vec![Presence::Missing; plan.graph.node_count()];
     let todo = plan::select(&plan, &presences, &|_| false, &Selection::default()).unwrap();
-    let why = history.why(&plan, node, &presences, &todo, &|_| None);
-    assert_eq!(why, Reason::Unfinished {});
+    let reasons = history.reasons(&plan, &presences, &todo, &|_| None);
+    assert_eq!(reasons[node.index()], Reason::Unfinished {});
     let made = plan::Made { experiment: "digits".to_owned(), ended_ms: 0 };
-    let why = history.why(&plan, node, &presences, &todo, &|_| Some(made.clone()));
-    assert_eq!(why, Reason::CheckpointMissing {});
+    let reasons = history.reasons(&plan, &presences, &todo, &|_| Some(made.clone()));
+    assert_eq!(reasons[node.index()], Reason::CheckpointMissing {});
 }
 
 /// 4 criteria × 5 ratios × 5 seeds × 3 targets.
@@ -395,127 +427,4 @@ fn a_sweep_with_rules_plans_just_its_combinations() {
     assert!(both.stderr.contains("--only leaves out"), "{}", both.stderr);
     let why = place.graftwork_without_engine(&["plan", "house.toml", "--why", "moved"]);
     assert!(why.stdout.contains("moved sparsity=0.99 method=dann seed=1"), "{}", why.stdout);
-}
-
-/// A setting of a pretrain stage: its key, its values as texts of one meaning each, the first the default.
-type Setting = (&'static str, &'static [&'static [&'static str]]);
-
-const SETTINGS: [Setting; 14] = [
-    ("epochs", &[&["3", "+3", "0x3"], &["4", "0b100"]]),
-    ("model.lenet5.dropout", &[&["0.0", "0e5", "-0.0"], &["0.5", "5e-1"], &["0.25"]]),
-    ("model.lenet5.batch-norm", &[&["false"], &["true"]]),
-    ("data.mnist.batch-size", &[&["128", "1_28", "0x80"], &["64", "0o100"], &["3"]]),
-    ("data.mnist.val-fraction", &[&["0.1", "1e-1", "0.10"], &["0.0"], &["0.5", "0.500"]]),
-    ("data.mnist.split-seed", &[&["0"], &["3"], &["128"]]),
-    (
-        "data.mnist.augment",
-        &[
-            &["[]"],
-            &["[{ horizontal-flip = {} }]", "[{ horizontal-flip.probability = 0.5 }]"],
-            &["[{ horizontal-flip = {} }, { random-crop.padding = 3 }]"],
-            &["[{ random-crop.padding = 3 }, { horizontal-flip = {} }]"],
-        ],
-    ),
-    ("optimizer.SOME.learning-rate", &[&["DEFAULT"], &["0.5", "5E-1"], &["0.25", "2.5e-1"]]),
-    ("optimizer.SOME.weight-decay", &[&["0.0"], &["0.5"], &["0.25", "25e-2"]]),
-    ("schedule.constant.warmup-epochs", &[&["0.0"], &["0.5"], &["3.0", "3e0"]]),
-    ("loss.cross-entropy.label-smoothing", &[&["0.0"], &["0.5"], &["0.25"]]),
-    ("l1", &[&["0.0", "+0.0"], &["0.5"], &["0.25"]]),
-    ("keep", &[&["'last'", "\"last\""], &["'best'"]]),
-    ("precision", &[&["'fp32'"], &["'bf16'"]]),
-];
-
-/// A meaning: the optimizer, and the index of each setting's value.
-type Meaning = (usize, Vec<usize>);
-
-fn meaning() -> impl Strategy<Value = Meaning> {
-    let values: Vec<_> = SETTINGS.iter().map(|(_, values)| 0..values.len()).collect();
-    (0..2usize, values)
-}
-
-/// A text of that meaning; `whim` decides on order, on what is stated although it is the default, and on
-/// the spelling of numbers.
-fn spell((optimizer, values): &Meaning, mut whim: u64) -> String {
-    let mut choose = |n: usize| {
-        whim = whim.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (whim >> 33) as usize % n
-    };
-    let (optimizer, rate) = [("sgd", "0.01"), ("adam", "0.001")][*optimizer];
-    let mut lines = Vec::new();
-    for ((key, spellings), &value) in SETTINGS.iter().zip(values) {
-        if value > 0 || *key == "epochs" || choose(2) == 0 {
-            let spelling = spellings[value][choose(spellings[value].len())];
-            let key = key.replace("SOME", optimizer);
-            lines.push(format!("{key} = {}", spelling.replace("DEFAULT", rate)));
-        }
-    }
-    for (table, needed) in [("model.lenet5", true), ("data.mnist", true), ("optimizer.sgd", false)]
-    {
-        let stated = lines.iter().any(|line| line.starts_with(table));
-        let other = table == "optimizer.sgd" && optimizer == "adam";
-        if !stated && !other && (needed || choose(2) == 0) {
-            lines.push(format!("{table} = {{}}"));
-        }
-    }
-    if optimizer == "adam" && !lines.iter().any(|line| line.starts_with("optimizer")) {
-        lines.push("optimizer.adam = {}".to_owned());
-    }
-    for last in (1..lines.len()).rev() {
-        lines.swap(last, choose(last + 1));
-    }
-    format!("[pretrain]\n{}\n", lines.join("\n"))
-}
-
-fn key(text: &str) -> StageKey {
-    let stage: Stage = toml::from_str(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    Recipe::new(&stage, 0, BTreeMap::new(), BTreeMap::new()).key()
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
-
-    #[test]
-    fn all_spellings_of_a_meaning_have_one_key(meaning in meaning(), whims: [u64; 2]) {
-        let [one, other] = whims.map(|whim| spell(&meaning, whim));
-        prop_assert_eq!(key(&one), key(&other), "{}\n{}", one, other);
-    }
-
-    #[test]
-    fn a_changed_value_changes_the_key(
-        meaning in meaning(),
-        place in 0..=SETTINGS.len(),
-        step in 1..4usize,
-        whims: [u64; 2],
-    ) {
-        let mut changed = meaning.clone();
-        if let Some((_, values)) = SETTINGS.get(place) {
-            changed.1[place] = (changed.1[place] + step) % values.len();
-        } else {
-            changed.0 = 1 - changed.0;
-        }
-        prop_assume!(changed != meaning);
-        let (one, other) = (spell(&meaning, whims[0]), spell(&changed, whims[1]));
-        prop_assert_ne!(key(&one), key(&other), "{}\n{}", one, other);
-    }
-
-    /// `1` and `2` stand for 0.5 and 0.25 in all of these.
-    #[test]
-    fn exchanged_values_change_the_key(
-        meaning in meaning(),
-        places in (select(vec![1, 7, 8, 10, 11]), select(vec![1, 7, 8, 10, 11])),
-        whims: [u64; 2],
-    ) {
-        prop_assume!(places.0 != places.1);
-        let mut one = meaning;
-        (one.1[places.0], one.1[places.1]) = (1, 2);
-        let mut other = one.clone();
-        other.1.swap(places.0, places.1);
-        prop_assert_ne!(key(&spell(&one, whims[0])), key(&spell(&other, whims[1])));
-    }
-
-    #[test]
-    fn keys_are_equal_just_when_meanings_are(one in meaning(), other in meaning(), whims: [u64; 2]) {
-        let equal = key(&spell(&one, whims[0])) == key(&spell(&other, whims[1]));
-        prop_assert_eq!(equal, one == other);
-    }
 }

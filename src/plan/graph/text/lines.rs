@@ -23,6 +23,7 @@ pub(super) struct Lines<'a> {
 
 /// A place in a row of lines: whether a line leaves it upwards, downwards, to the left, to the right.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "four directions, all combinations")]
 struct Cell {
     up: bool,
     down: bool,
@@ -56,7 +57,9 @@ impl<'a> Lines<'a> {
     pub(super) fn row(&mut self, graph: &Graph, shown: usize) -> Row {
         let before = self.columns.clone();
         let (inputs, readers) = (&self.edges.inputs[shown], self.edges.readers[shown]);
-        inputs.iter().for_each(|&input| self.open[input] -= 1);
+        for &input in inputs {
+            self.open[input] -= 1;
+        }
         let place = |input: &usize| before.iter().position(|column| *column == Some(*input));
         let sources: Vec<usize> = inputs.iter().filter_map(place).collect();
         let straight = sources.first().copied().filter(|&column| self.goes_straight(column, shown));

@@ -28,7 +28,9 @@ impl Edges {
         }
         for (shown, inputs) in edges.inputs.iter_mut().enumerate() {
             inputs.retain(|input| rank[*input] < rank[shown]);
-            inputs.iter().for_each(|&input| edges.readers[input] += 1);
+            for &input in &*inputs {
+                edges.readers[input] += 1;
+            }
         }
         edges
     }
@@ -50,7 +52,9 @@ impl Edges {
         let count = self.inputs.len();
         let mut readers = vec![Vec::new(); count];
         for (shown, inputs) in self.inputs.iter().enumerate() {
-            inputs.iter().for_each(|&input| readers[input].push(shown));
+            for &input in inputs {
+                readers[input].push(shown);
+            }
         }
         let mut waits: Vec<usize> = self.inputs.iter().map(Vec::len).collect();
         let mut is_placed = vec![false; count];

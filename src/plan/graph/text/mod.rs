@@ -141,19 +141,26 @@ mod tests {
 
     #[test]
     fn a_chain_goes_straight_down() {
-        check(80, &["a", "b < a", "c < b"], &expect![[r#"
+        check(
+            80,
+            &["a", "b < a", "c < b"],
+            &expect![[r#"
             ○ a  prune  ×2
             │
             ○ b  prune  ×2
             │
             ○ c  prune  ×2
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn leaves_branch_off_and_what_goes_on_comes_last() {
         let lines = ["a", "b < a", "a1 < a", "c < b", "c1 < c", "c2 < c", "lone", "x", "y < x"];
-        check(80, &lines, &expect![[r#"
+        check(
+            80,
+            &lines,
+            &expect![[r#"
             ○ a     prune  ×2
             ├─○ a1  prune  ×2
             │
@@ -168,7 +175,8 @@ mod tests {
             ○ x     prune  ×2
             │
             ○ y     prune  ×2
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
@@ -181,7 +189,10 @@ mod tests {
             "score < tuned",
             "late < big, dense as teacher",
         ];
-        check(80, &lines, &expect![[r#"
+        check(
+            80,
+            &lines,
+            &expect![[r#"
             ○ big       prune  ×2
             │ ○ dense   prune  ×2
             ├─┼─○ late  prune  ×2  from big, teacher dense
@@ -191,26 +202,34 @@ mod tests {
             ╰─○ tuned   prune  ×2  from thin, teacher big
               │
               ○ score   prune  ×2
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn lines_cross() {
         let lines = ["a", "b < a", "c < a, b as x", "d < b, a as y", "e < c, d as x, a as y"];
-        check(80, &lines, &expect![[r#"
+        check(
+            80,
+            &lines,
+            &expect![[r#"
             ○ a        prune  ×2
             ├─○ b      prune  ×2
             ├─┼─○ d    prune  ×2  from b, y a
             ├─┴─┼─○ c  prune  ×2  from a, x b
             │   │ │
             ╰───┴─○ e  prune  ×2  from c, x d, y a
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn long_notes_go_below() {
         let third = "third < first, second as teacher, first as rewind-to";
-        check(36, &["first", "second", third, "after < third"], &expect![[r#"
+        check(
+            36,
+            &["first", "second", third, "after < third"],
+            &expect![[r#"
             ○ first     prune  ×2
             │ ○ second  prune  ×2
             │ │
@@ -219,18 +238,23 @@ mod tests {
             │     rewind-to first
             │
             ○ after     prune  ×2
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn names_that_read_each_other_in_turn_are_drawn_once() {
-        check(80, &["a < c", "b < a", "c < b"], &expect![[r#"
+        check(
+            80,
+            &["a < c", "b < a", "c < b"],
+            &expect![[r#"
             ○ a  prune  ×2  from c
             │
             ○ b  prune  ×2
             │
             ○ c  prune  ×2
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
