@@ -87,9 +87,13 @@ impl Recipe {
 
     /// The BLAKE3 hash of the recipe's canonical JSON.
     pub fn key(&self) -> StageKey {
-        // Maps of `serde_json` are sorted by key, so that equal recipes are equal texts.
-        let text = serde_json::to_vec(self).expect("a recipe is plain JSON");
-        StageKey(*blake3::hash(&text).as_bytes())
+        StageKey(*blake3::hash(self.canonical().as_bytes()).as_bytes())
+    }
+
+    /// The recipe as JSON text in its one form: equal recipes are equal texts.
+    pub fn canonical(&self) -> String {
+        // Maps of `serde_json` are sorted by key.
+        serde_json::to_string(self).expect("a recipe is plain JSON")
     }
 
     /// The same with the contents of the inputs in place of their keys; `contents` has one for each role.
@@ -221,6 +225,11 @@ impl Shapes {
             }
             (Value::Array(items), Shape::List(item)) => {
                 items.into_iter().map(|value| self.reduce(*item, value)).collect()
+            }
+            // A table with free keys has no defaults; what is in it is brought to one form all the same.
+            (Value::Object(table), Shape::Leaf) => {
+                let reduced = table.into_iter().map(|(key, value)| (key, self.reduce(node, value)));
+                Value::Object(reduced.collect())
             }
             // Minus zero is zero in every setting, and is written otherwise.
             (Value::Number(number), _) if number.is_f64() && number.as_f64() == Some(0.0) => {
@@ -383,6 +392,15 @@ mod tests {
             Recipe::new(&stage, 0, BTreeMap::new(), BTreeMap::new()).key()
         };
         assert_eq!(key(["conv1", "*"]), key(["*", "conv1"]));
+    }
+
+    #[test]
+    fn minus_zero_is_zero_in_a_table_with_free_keys_too() {
+        let finetune =
+            "[finetune]\nfrom = 'a'\nepochs = 1\ndata.mnist = {}\nlearning-rate-factors.fc1 =";
+        let key = |factor: &str| recipe(&format!("{finetune} {factor}")).key();
+        assert_eq!(key("-0.0"), key("0.0"));
+        assert_ne!(key("0.0"), key("0.5"));
     }
 
     /// A table with free keys has no order in a key; a new one must not need it either.

@@ -19,6 +19,7 @@ mod engine;
 mod house;
 mod language;
 mod large;
+mod meaning;
 mod planning;
 mod python;
 mod rerunning;

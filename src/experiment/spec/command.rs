@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 /// Runs a program with declared inputs, files, parameters and outputs.
@@ -42,7 +42,7 @@ pub struct Command {
     ))]
     pub files: IndexMap<String, String>,
     /// Parameters of any shape.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[serde(default, skip_serializing_if = "Map::is_empty", deserialize_with = "params")]
     #[schemars(extend("additionalProperties" = {}))]
     pub params: Map<String, Value>,
     /// Files that it leaves in `{out}`; what else it leaves there is not kept.
@@ -107,6 +107,24 @@ impl Command {
     }
 }
 
+/// Minus zero is zero, as in every setting: the program is told what the key says.
+fn params<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+    let mut params = Map::deserialize(deserializer)?;
+    params.values_mut().for_each(without_minus_zero);
+    Ok(params)
+}
+
+fn without_minus_zero(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() && number.as_f64() == Some(0.0) => {
+            *value = Value::from(0.0);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_minus_zero),
+        Value::Object(table) => table.values_mut().for_each(without_minus_zero),
+        _ => {}
+    }
+}
+
 /// The path of a parameter and of those inside it.
 fn paths(path: &str, value: &Value, names: &mut Vec<String>) {
     names.push(path.to_owned());
@@ -139,6 +157,13 @@ mod tests {
         for path in ["none", "size.h", "lr.x", "", "size."] {
             assert_eq!(param(path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn minus_zero_is_zero_in_parameters() {
+        let command = "program = ['true']\nparams = { a = -0.0, b = [-0e5], c = -0 }";
+        let command: Command = toml::from_str(command).unwrap();
+        assert_eq!(Value::from(command.params).to_string(), r#"{"a":0.0,"b":[0.0],"c":0}"#);
     }
 
     #[test]
