@@ -12,6 +12,7 @@
 mod check;
 mod completions;
 mod data;
+mod diff;
 mod init;
 mod ledger;
 mod log;
@@ -75,6 +76,8 @@ enum Command {
     Run(run::Args),
     /// Shows what a run would do, and why
     Plan(plan::Args),
+    /// Says what tells two experiments apart, or two revisions of one
+    Diff(diff::Args),
     /// Reports every fault of experiment files
     Check(check::Args),
     /// Answers an experiment as a table over seeds
@@ -132,6 +135,7 @@ pub fn main() -> ExitCode {
     let outcome = pipe::until_closed(|| match command {
         Command::Run(args) => run::run(&args, &context),
         Command::Plan(args) => plan::run(&args, &context),
+        Command::Diff(args) => diff::run(&args, &context),
         Command::Check(args) => check::run(&args, &context),
         Command::Table(args) => table::run(&args, &context),
         Command::Query(args) => query::run(&args, &context),

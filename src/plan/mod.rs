@@ -3,12 +3,14 @@
 //! The plan is complete before anything runs: its size, what is shared, and every key. It looks at no
 //! file; digests of datasets, and what lies in the store, are passed in.
 
+mod diff;
 mod estimate;
 pub mod graph;
 mod presence;
 mod select;
 mod why;
 
+pub use diff::{Diff, Gone, Renamed, Shares};
 pub use estimate::{Durations, Estimate};
 pub use graph::Graph;
 pub use presence::Presence;

@@ -129,3 +129,149 @@ fn json_says_all_that_a_program_needs() {
     let why = place.graftwork_without_engine(&args).stdout;
     assert!(why.contains("changed (dense.epochs 1 → 2)"), "{why}");
 }
+
+/// What `diff` says of two files, the second one this text edited.
+#[track_caller]
+fn check_diff(edits: &[(&str, &str)], code: i32, expected: &expect_test::Expect) {
+    let place = Place::new(HOUSE);
+    let edited = edits.iter().fold(HOUSE.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "nothing to edit");
+        text.replace(from, to)
+    });
+    std::fs::write(place.folder().join("other.toml"), edited).unwrap();
+    let output = place.graftwork_without_engine(&["diff", "house.toml", "other.toml"]);
+    expected.assert_eq(&output.stdout);
+    assert_eq!((output.code, output.stderr.as_str()), (code, ""));
+}
+
+#[test]
+fn equal_meaning_is_no_difference() {
+    check_diff(
+        &[
+            ("seeds = [0, 1]", "# seeds\nseeds = [1, 0]"),
+            ("\"house\"", "\"home\""),
+            ("[0.5, 0.9]", "[9e-1, 5e-1]"),
+            ("epochs = 1\n", "keep = 'last'\nepochs = 0x1\n"),
+        ],
+        0,
+        &expect_test::expect![[r#"
+            no difference in meaning: 12 stages in both
+        "#]],
+    );
+}
+
+#[test]
+fn a_diff_tells_settings_with_both_values_and_what_they_touch() {
+    check_diff(
+        &[
+            (
+                "data.mnist = {}\nepochs = 1\n[stage.score",
+                "data.mnist.batch-size = 64\nepochs = 2\n[stage.score",
+            ),
+            ("loss.distillation = {}", "loss.distillation.alpha = 0.5"),
+        ],
+        1,
+        &expect_test::expect![[r#"
+            A: house.toml
+            B: other.toml
+
+            tuned.data.mnist.batch-size default → 64
+            tuned.epochs 1 → 2
+            tuned.loss.distillation.alpha default → 0.5
+
+            stage            kind       both  only A  only B
+            dense            pretrain      2       0       0
+            thin             prune         4       0       0
+            tuned            finetune      0       4       4
+            score            evaluate      2       0       0
+            distinct stages                8       4       4
+        "#]],
+    );
+}
+
+#[test]
+fn a_diff_tells_axes_seeds_and_stages_that_came_or_went() {
+    check_diff(
+        &[
+            ("[0.5, 0.9]", "[0.5, 0.95, 0.98]"),
+            ("seeds = [0, 1]", "seeds = [0, 2]"),
+            ("[stage.score.evaluate]\nfrom = \"dense\"", "[stage.late.evaluate]\nfrom = \"tuned\""),
+        ],
+        1,
+        &expect_test::expect![[r#"
+            A: house.toml
+            B: other.toml
+
+            thin.sparsity: 0.9 went; 0.95, 0.98 came
+            seeds: 1 went; 2 came
+            stages only in A: score
+            stages only in B: late
+
+            stage            kind       both  only A  only B
+            dense            pretrain      1       1       1
+            thin             prune         1       3       5
+            tuned            finetune      1       3       5
+            late             evaluate      0       0       6
+            score            evaluate      0       2       0
+            distinct stages                3       9      17
+        "#]],
+    );
+}
+
+#[test]
+fn a_diff_tells_renamed_stages_and_inputs_that_moved() {
+    check_diff(
+        &[
+            ("\"dense\"", "\"big\""),
+            (".dense.", ".big."),
+            ("[stage.score.evaluate]\nfrom = \"big\"", "[stage.score.evaluate]\nfrom = \"thin\""),
+        ],
+        1,
+        &expect_test::expect![[r#"
+            A: house.toml
+            B: other.toml
+
+            stage dense is now called big
+            score.from dense → thin
+
+            stage            kind       both  only A  only B
+            big              pretrain      2       0       0
+            thin             prune         4       0       0
+            tuned            finetune      4       0       0
+            score            evaluate      0       2       4
+            distinct stages               10       2       4
+        "#]],
+    );
+}
+
+#[test]
+fn a_diff_reads_revisions_from_git_and_says_what_would_run() {
+    let place = Place::new(HOUSE);
+    let git = |args: &[&str]| {
+        let mut git = std::process::Command::new("git");
+        git.args(["-c", "user.name=x", "-c", "user.email=x@example.org"]).args(args);
+        let output = git.current_dir(place.folder()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    git(&["init", "-q"]);
+    std::fs::write(place.folder().join("at@home.toml"), HOUSE).unwrap();
+    git(&["add", "house.toml", "at@home.toml"]);
+    git(&["commit", "-qm", "first"]);
+    assert_eq!(place.graftwork(&["run", "house.toml"], "well").code, 0);
+    std::fs::write(place.folder().join("house.toml"), HOUSE.replace("0.9]", "0.95]")).unwrap();
+    let diff = |a: &str, b: &str| place.graftwork_without_engine(&["diff", a, b, "--json"]);
+    let changed = diff("house.toml@HEAD", "house.toml");
+    assert_eq!(changed.code, 1, "{}", changed.stderr);
+    let changed: Value = serde_json::from_str(&changed.stdout).unwrap();
+    assert_eq!(changed["all"], serde_json::json!({ "both": 8, "only-a": 4, "only-b": 4 }));
+    assert_eq!(changed["to-run"], 4);
+    assert_eq!(diff("house.toml@HEAD", "at@home.toml").code, 0);
+    assert_eq!(diff("at@home.toml@HEAD", "at@home.toml").code, 0);
+    let wrong = diff("house.toml@no-such", "house.toml");
+    assert_eq!(wrong.code, 2);
+    assert!(
+        wrong.stderr.contains("cannot read `house.toml` at revision `no-such`"),
+        "{}",
+        wrong.stderr
+    );
+}
