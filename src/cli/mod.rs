@@ -13,6 +13,7 @@ mod check;
 mod completions;
 mod data;
 mod diff;
+mod export_plan;
 mod init;
 mod ledger;
 mod log;
@@ -78,6 +79,8 @@ enum Command {
     Plan(plan::Args),
     /// Says what tells two experiments apart, or two revisions of one
     Diff(diff::Args),
+    /// Prints the resolved plan as JSON for other tools
+    ExportPlan(export_plan::Args),
     /// Reports every fault of experiment files
     Check(check::Args),
     /// Answers an experiment as a table over seeds
@@ -136,6 +139,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args, &context),
         Command::Plan(args) => plan::run(&args, &context),
         Command::Diff(args) => diff::run(&args, &context),
+        Command::ExportPlan(args) => export_plan::run(&args, &context),
         Command::Check(args) => check::run(&args, &context),
         Command::Table(args) => table::run(&args, &context),
         Command::Query(args) => query::run(&args, &context),

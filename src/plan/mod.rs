@@ -5,6 +5,7 @@
 
 mod diff;
 mod estimate;
+mod export;
 pub mod graph;
 mod presence;
 mod select;
@@ -12,6 +13,7 @@ mod why;
 
 pub use diff::{Diff, Gone, Renamed, Shares};
 pub use estimate::{Durations, Estimate};
+pub use export::{Export, ExportStage, ExportTrial, export, export_schema};
 pub use graph::Graph;
 pub use presence::Presence;
 pub use select::{SelectError, Selection, Task, Todo, select};

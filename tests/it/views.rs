@@ -275,3 +275,37 @@ fn a_diff_reads_revisions_from_git_and_says_what_would_run() {
         wrong.stderr
     );
 }
+
+#[test]
+fn an_exported_plan_has_every_stage_with_the_text_that_its_key_is_the_hash_of() {
+    let place = Place::new(HOUSE);
+    let plan = json(&place.graftwork_without_engine(&["export-plan", "house.toml"]));
+    let stages = plan["stages"].as_array().unwrap();
+    assert_eq!((&plan["version"], stages.len(), &plan["naive"]), (&1.into(), 12, &16.into()));
+    let mut known = std::collections::BTreeSet::new();
+    for stage in stages {
+        let hash = blake3::hash(stage["recipe"].as_str().unwrap().as_bytes());
+        assert_eq!(stage["key"], hash.to_hex().as_str());
+        assert!(
+            stage["inputs"]
+                .as_object()
+                .unwrap()
+                .values()
+                .all(|key| known.contains(&key.to_string()))
+        );
+        known.insert(stage["key"].to_string());
+    }
+    assert_eq!(stages[0]["settings"]["optimizer"]["sgd"]["momentum"], 0.9);
+    let trial = &plan["trials"][3];
+    assert_eq!((&trial["settings"]["thin.sparsity"], &trial["seed"]), (&0.9.into(), &1.into()));
+    let keys = trial["stages"].as_object().unwrap();
+    assert!(keys.len() == 4 && keys.values().all(|key| known.contains(&key.to_string())));
+}
+
+/// `UPDATE_EXPECT=1 cargo nextest run schema` writes the file anew.
+#[test]
+fn the_schema_of_exported_plans_is_that_of_their_types() {
+    let path =
+        std::path::PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schemas/plan.schema.json");
+    expect_test::expect_file![path].assert_eq(&format!("{:#}\n", graftwork::plan::export_schema()));
+}
