@@ -20,6 +20,38 @@
 //! - [`digest`]: content digests of files, remembered
 //! - [`cli`]: the command line; prints and decides nothing
 //!
+//! The pure rooms plan without the command line, a file or a clock:
+//!
+//! ```
+//! use graftwork::{experiment, plan};
+//!
+//! let text = r#"
+//!     name = "digits"
+//!     seeds = [0, 1]
+//!     [sweep]
+//!     "thin.sparsity" = [0.5, 0.9]
+//!     [stage.dense.pretrain]
+//!     model.lenet5 = {}
+//!     data.mnist = {}
+//!     epochs = 10
+//!     [stage.thin.prune]
+//!     from = "dense"
+//!     criterion.magnitude = {}
+//!     sparsity = 0.9
+//! "#;
+//! let checked = experiment::load("digits.toml", text, &[])?;
+//! // The content digest of a dataset enters the keys of its readers.
+//! let digest = |name: &str| Some(format!("the digest of {name}"));
+//! let plan = plan::plan(&checked.trials(), &digest);
+//! for node in plan.order() {
+//!     println!("{} {}", plan.graph[node].key.short(), plan.title(node, &experiment::label));
+//! }
+//! let counts = plan.counts();
+//! // Both sparsities share the dense network of their seed.
+//! assert_eq!((counts.trials, counts.naive, counts.distinct), (4, 8, 6));
+//! # Ok::<(), experiment::Faults>(())
+//! ```
+//!
 //! LibTorch is only in the package `graftwork-engine`, which depends on this one.
 
 pub mod cli;
