@@ -40,9 +40,10 @@
 //!     sparsity = 0.9
 //! "#;
 //! let checked = experiment::load("digits.toml", text, &[])?;
-//! // The content digest of a dataset enters the keys of its readers.
+//! // The content of a dataset, and of a file that a stage names, enters the keys of its readers.
 //! let digest = |name: &str| Some(format!("the digest of {name}"));
-//! let plan = plan::plan(&checked.trials(), &digest);
+//! let digests = plan::Digests { data: &digest, files: &digest };
+//! let plan = plan::plan(&checked.trials(), digests);
 //! for node in plan.order() {
 //!     println!("{} {}", plan.graph[node].key.short(), plan.title(node, &experiment::label));
 //! }

@@ -1,12 +1,13 @@
 //! `graftwork diff`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
 use serde_json::json;
+use tempfile::TempDir;
 
-use super::prepare::{Planned, count};
+use super::prepare::{Planned, count, folder};
 use super::{Context, Outcome};
 use crate::experiment::label;
 use crate::plan::{Diff, Gone, Presence};
@@ -26,10 +27,10 @@ pub(super) struct Args {
 
 /// Says what tells two experiments apart; findings if they differ in meaning.
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
-    let (a, b) = (text(&args.a)?, text(&args.b)?);
-    let planned = |name: &str, text: String| Planned::new(name, text, &args.sets, context);
+    let (a, b) = (Side::find(&args.a)?, Side::find(&args.b)?);
+    let planned = |side: &Side| Planned::new(&side.file, &args.sets, context);
     // Both are read, so that all faults are seen at once.
-    let (Some(a), Some(b)) = (planned(&args.a, a), planned(&args.b, b)) else {
+    let (Some(a), Some(b)) = (planned(&a)?, planned(&b)?) else {
         return Ok(Outcome::Usage);
     };
     if a.outcome() != Outcome::Fine || b.outcome() != Outcome::Fine {
@@ -49,26 +50,63 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     Ok(if diff.equal { Outcome::Fine } else { Outcome::Findings })
 }
 
-/// The text of a file, or of a file in a revision.
-fn text(name: &str) -> anyhow::Result<String> {
-    if Path::new(name).exists() || !name.contains('@') {
-        return std::fs::read_to_string(name).with_context(|| format!("cannot read `{name}`"));
+/// A file to compare.
+struct Side {
+    file: PathBuf,
+    /// The folder that all files of a revision were copied into: what the file extends and what its
+    /// stages name belongs to the revision, too.
+    _copy: Option<TempDir>,
+}
+
+impl Side {
+    /// A file, or a file in a revision.
+    fn find(name: &str) -> anyhow::Result<Self> {
+        if Path::new(name).exists() || !name.contains('@') {
+            return Ok(Self { file: PathBuf::from(name), _copy: None });
+        }
+        // A path may have an @ in it, and so may a revision (`HEAD@{1}`): what is a file is the path.
+        let splits = || name.match_indices('@').map(|(at, _)| (&name[..at], &name[at + 1..]));
+        let split = splits().find(|(path, _)| Path::new(path).is_file());
+        let split = split.or_else(|| splits().next());
+        let (path, revision) = split.context("a name with @ has a path and a revision")?;
+        let folder = folder(Path::new(path));
+        anyhow::ensure!(folder.is_dir(), "`{name}`: there is no folder `{}`", folder.display());
+        let copy = copy_of(revision, folder)
+            .with_context(|| format!("cannot read `{path}` at revision `{revision}`"))?;
+        let inside = git(folder, &["rev-parse", "--show-prefix"])?;
+        let inside = String::from_utf8_lossy(&inside).trim_end().to_owned();
+        let file = Path::new(path).file_name().unwrap_or_default();
+        let file = copy.path().join(inside).join(file);
+        anyhow::ensure!(file.is_file(), "revision `{revision}` has no file `{path}`");
+        Ok(Self { file, _copy: Some(copy) })
     }
-    // A path may have an @ in it, and so may a revision (`HEAD@{1}`): what is a file is the path.
-    let splits = || name.match_indices('@').map(|(at, _)| (&name[..at], &name[at + 1..]));
-    let split = splits().find(|(path, _)| Path::new(path).is_file()).or_else(|| splits().next());
-    let (path, revision) = split.context("a name with @ has a path and a revision")?;
-    let file = Path::new(path).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let folder = Path::new(path).parent().filter(|folder| folder.is_dir());
-    let folder = folder.unwrap_or(Path::new("."));
-    let mut git = Command::new("git");
-    git.current_dir(folder).args(["show", "--end-of-options"]).arg(format!("{revision}:./{file}"));
-    let output = git.output().context("cannot start git, which keeps the revisions of a file")?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        anyhow::bail!("cannot read `{path}` at revision `{revision}`: {}", said.trim());
-    }
-    String::from_utf8(output.stdout).with_context(|| format!("`{name}` is no UTF-8"))
+}
+
+/// A copy of all files of a revision.
+fn copy_of(revision: &str, folder: &Path) -> anyhow::Result<TempDir> {
+    let top = git(folder, &["rev-parse", "--show-toplevel"])?;
+    let top = PathBuf::from(String::from_utf8_lossy(&top).trim_end());
+    // A name of a commit, so that nothing in it is taken for an option.
+    let commit = format!("{revision}^{{commit}}");
+    let commit = git(folder, &["rev-parse", "--verify", "--quiet", "--end-of-options", &commit])
+        .context("no such revision")?;
+    let commit = String::from_utf8_lossy(&commit).trim_end().to_owned();
+    let copy = tempfile::tempdir().context("cannot make a folder")?;
+    let archive = copy.path().join(".graftwork.tar");
+    git(&top, &["archive", "--format=tar", "-o", &archive.to_string_lossy(), &commit])?;
+    let mut tar = Command::new("tar");
+    tar.arg("-xf").arg(&archive).arg("-C").arg(copy.path());
+    let output = tar.output().context("cannot start tar, which unpacks a revision")?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(copy)
+}
+
+fn git(folder: &Path, args: &[&str]) -> anyhow::Result<Vec<u8>> {
+    let output = Command::new("git").current_dir(folder).args(args).output();
+    let output = output.context("cannot start git, which keeps the revisions of a file")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "git {}: {}", args[0], said.trim());
+    Ok(output.stdout)
 }
 
 /// How many of the stages that only B has are not in the store; nothing where there is no store.

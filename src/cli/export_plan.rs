@@ -12,7 +12,7 @@ pub(super) struct Args {
 
 /// The document is JSON whether or not `--json` says so.
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
-    let Some(planned) = Planned::read(&args.experiment, context)? else {
+    let Some(planned) = Planned::new(&args.experiment.file, &args.experiment.sets, context)? else {
         return Ok(Outcome::Usage);
     };
     let document = export(&planned.plan, &planned.checked.experiment.name);

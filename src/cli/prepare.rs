@@ -67,21 +67,15 @@ pub(super) struct Planned {
 
 impl Planned {
     /// Reads and plans an experiment; none if the file has faults, which have been printed.
-    pub(super) fn read(args: &ExperimentArgs, context: &Context) -> anyhow::Result<Option<Self>> {
-        let file = args.file.display().to_string();
-        let text =
-            std::fs::read_to_string(&args.file).with_context(|| format!("cannot read `{file}`"))?;
-        Self::new(&args.file, text, &args.sets, context)
-    }
-
-    /// Plans the text of an experiment; none if it has faults, which have been printed.
     pub(super) fn new(
         file: &Path,
-        text: String,
         sets: &[String],
         context: &Context,
     ) -> anyhow::Result<Option<Self>> {
-        let checked = match experiment::load(&file.display().to_string(), &text, sets) {
+        let name = file.display().to_string();
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("cannot read `{name}`"))?;
+        let checked = match experiment::load(&name, &text, sets) {
             Ok(checked) => checked,
             Err(faults) => {
                 eprintln!("{faults}");
@@ -149,7 +143,7 @@ impl Prepared {
         selection: &Selection,
         context: &Context,
     ) -> anyhow::Result<Option<Self>> {
-        let Some(planned) = Planned::read(args, context)? else { return Ok(None) };
+        let Some(planned) = Planned::new(&args.file, &args.sets, context)? else { return Ok(None) };
         let store = Store::open(context.results.join("store"));
         let presences = schedule::survey(&planned.plan, &store)?;
         // Asked only where a checkpoint is gone, so that a run with nothing to do opens no ledger for it.

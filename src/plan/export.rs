@@ -58,6 +58,8 @@ pub struct ExportStage {
     pub inputs: BTreeMap<String, String>,
     /// Content digests of the datasets that it reads, by name; empty for one that was not found.
     pub data: BTreeMap<String, String>,
+    /// Content digests of the files that it names, by the name that it gives them.
+    pub files: BTreeMap<String, String>,
 }
 
 /// One combination of the sweep with one seed.
@@ -89,6 +91,7 @@ pub fn export(plan: &Plan, experiment: &str) -> Export {
             seed: recipe.seed,
             inputs: inputs.map(|(role, key)| (role.clone(), key.to_string())).collect(),
             data: recipe.data.clone(),
+            files: recipe.files.clone(),
         }
     });
     let key = |node: NodeIndex| plan.graph[node].key.to_string();

@@ -244,15 +244,17 @@ fn a_diff_tells_renamed_stages_and_inputs_that_moved() {
     );
 }
 
+fn git(folder: &std::path::Path, args: &[&str]) {
+    let mut git = std::process::Command::new("git");
+    git.args(["-c", "user.name=x", "-c", "user.email=x@example.org"]).args(args);
+    let output = git.current_dir(folder).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
 #[test]
 fn a_diff_reads_revisions_from_git_and_says_what_would_run() {
     let place = Place::new(HOUSE);
-    let git = |args: &[&str]| {
-        let mut git = std::process::Command::new("git");
-        git.args(["-c", "user.name=x", "-c", "user.email=x@example.org"]).args(args);
-        let output = git.current_dir(place.folder()).output().unwrap();
-        assert!(output.status.success(), "{output:?}");
-    };
+    let git = |args: &[&str]| git(place.folder(), args);
     git(&["init", "-q"]);
     std::fs::write(place.folder().join("at@home.toml"), HOUSE).unwrap();
     git(&["add", "house.toml", "at@home.toml"]);
@@ -274,6 +276,29 @@ fn a_diff_reads_revisions_from_git_and_says_what_would_run() {
         "{}",
         wrong.stderr
     );
+}
+
+#[test]
+fn the_files_of_a_revision_are_those_of_then() {
+    let command = "name = \"files\"\n[stage.fit.command]\nprogram = [\"sh\", \"{script}\"]\n\
+                   files = { script = \"../fit.sh\" }\nrandom = false\n";
+    let place = Place::new(HOUSE);
+    let folder = place.folder();
+    std::fs::create_dir(folder.join("inner")).unwrap();
+    std::fs::write(folder.join("inner/files.toml"), command).unwrap();
+    std::fs::write(folder.join("fit.sh"), "true\n").unwrap();
+    git(folder, &["init", "-q"]);
+    git(folder, &["add", "."]);
+    git(folder, &["commit", "-qm", "first"]);
+    let diff = || {
+        let args = ["diff", "inner/files.toml@HEAD", "inner/files.toml"];
+        place.graftwork_without_engine(&args)
+    };
+    assert_eq!(diff().code, 0, "{}", diff().stderr);
+    std::fs::write(folder.join("fit.sh"), "false\n").unwrap();
+    assert_eq!(diff().code, 1, "{}", diff().stdout);
+    std::fs::remove_file(folder.join("fit.sh")).unwrap();
+    assert_eq!(diff().code, 2, "{}", diff().stdout);
 }
 
 #[test]
