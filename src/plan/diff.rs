@@ -27,7 +27,7 @@ pub struct Diff {
     pub added: Vec<String>,
     /// Stages that are the same under another name.
     pub renamed: Vec<Renamed>,
-    /// Settings that differ in stages that both have, in trials that both have.
+    /// Settings, and contents of files, that differ in stages that both have, in trials that both have.
     pub changes: Vec<Change>,
     /// How many distinct stages each name has in both plans and in one of them, those of A first.
     pub stages: IndexMap<String, Shares>,
@@ -215,6 +215,7 @@ fn changed(a: &Plan, b: &Plan, old_name: &HashMap<&str, &str>) -> Vec<Change> {
                 continue;
             }
             let mut all = changes(old, &new.recipe, name);
+            all.extend(contents(&old.files, &new.recipe.files, name));
             for (role, input) in new.stage.inputs() {
                 let is_known = past.stages.contains_key(&old_name(input));
                 let same = past.stages.get(&old_name(input)).map(|(key, _)| key);
@@ -236,6 +237,25 @@ fn changed(a: &Plan, b: &Plan, old_name: &HashMap<&str, &str>) -> Vec<Change> {
         }
     }
     found.into_values().collect()
+}
+
+/// The files whose content differs, by the names that a stage gives them.
+fn contents(
+    old: &BTreeMap<String, String>,
+    new: &BTreeMap<String, String>,
+    stage: &str,
+) -> Vec<Change> {
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let differing = names.into_iter().filter(|name| old.get(*name) != new.get(*name));
+    let short = |digest: Option<&String>| {
+        Some(Value::from(format!("content {}", digest?.get(..8).unwrap_or_default())))
+    };
+    let change = |name: &String| Change {
+        path: format!("{stage}.files.{name}"),
+        old: short(old.get(name)),
+        new: short(new.get(name)),
+    };
+    differing.map(change).collect()
 }
 
 fn previous(plan: &Plan, trial: &super::PlannedTrial) -> Previous {

@@ -297,6 +297,7 @@ fn the_files_of_a_revision_are_those_of_then() {
     assert_eq!(diff().code, 0, "{}", diff().stderr);
     std::fs::write(folder.join("fit.sh"), "false\n").unwrap();
     assert_eq!(diff().code, 1, "{}", diff().stdout);
+    assert!(diff().stdout.contains("fit.files.script content "), "{}", diff().stdout);
     std::fs::remove_file(folder.join("fit.sh")).unwrap();
     assert_eq!(diff().code, 2, "{}", diff().stdout);
 }
