@@ -1,7 +1,7 @@
 //! What `run` and `plan` do first: file to plan, and what of it is in the store.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use super::data::{digests, library};
 use super::{Context, Outcome};
 use crate::dataset::{DatasetError, Found};
 use crate::digest::Files;
-use crate::experiment::spec::{Data, Stage};
+use crate::experiment::spec::Data;
 use crate::experiment::{self, Checked, Trial};
 use crate::ledger::{Ledger, LedgerError};
 use crate::plan::{
@@ -187,11 +187,10 @@ impl Prepared {
 
 /// The datasets that the stages of these trials read.
 fn datasets(trials: &[Trial]) -> Vec<&'static str> {
-    let used = |name: &&str| {
-        let stages = trials.iter().flat_map(|trial| trial.stages.values());
-        stages.flat_map(Stage::data).any(|(_, data)| data.name() == *name)
-    };
-    Data::NAMES.into_iter().filter(used).collect()
+    let stages = trials.iter().flat_map(|trial| trial.stages.values());
+    let used: HashSet<&str> =
+        stages.flat_map(|stage| stage.data()).map(|(_, data)| data.name()).collect();
+    Data::NAMES.into_iter().filter(|name| used.contains(name)).collect()
 }
 
 /// The folder of an experiment file, which paths in it are relative to.
@@ -202,7 +201,8 @@ pub(super) fn folder(file: &Path) -> &Path {
 /// Content digests of the files that the stages of these trials name.
 fn files(trials: &[Trial], folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     let stages = trials.iter().flat_map(|trial| trial.stages.values());
-    let paths: BTreeSet<&str> = stages.flat_map(Stage::files).map(|(_, path)| path).collect();
+    let paths: BTreeSet<&str> =
+        stages.flat_map(|stage| stage.files()).map(|(_, path)| path).collect();
     let mut known = Files::remembered_in(&digests());
     let mut files = BTreeMap::new();
     for path in paths {

@@ -54,7 +54,7 @@ fn check_changed(from: &str, to: &str, expect: &Expect) {
 }
 
 fn prune(trial: &Trial) -> &spec::Prune {
-    let Stage::Prune(prune) = &trial.stages["thin"] else { panic!("{:?}", trial.stages) };
+    let Stage::Prune(prune) = &*trial.stages["thin"] else { panic!("{:?}", trial.stages) };
     prune
 }
 
@@ -274,7 +274,7 @@ fn labels_are_short() {
 #[test]
 fn the_order_of_learning_rate_factors_is_kept() {
     let checked = load_with(&["tuned.learning-rate-factors={ fc2 = 0.1, conv2 = 0.2, fc1 = 0.3 }"]);
-    let Stage::Finetune(tuned) = &checked.trials()[0].stages["tuned"] else { panic!() };
+    let Stage::Finetune(tuned) = &*checked.trials()[0].stages["tuned"] else { panic!() };
     assert!(tuned.learning_rate_factors.keys().eq(["fc2", "conv2", "fc1"]));
 }
 

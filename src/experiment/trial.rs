@@ -1,5 +1,7 @@
 //! What a checked experiment gives: its trials.
 
+use std::sync::Arc;
+
 use indexmap::IndexMap;
 use serde_json::Value;
 
@@ -26,7 +28,7 @@ pub struct Checked {
 #[derive(Debug, Clone)]
 struct Variants {
     name: String,
-    stages: Vec<Stage>,
+    stages: Vec<Arc<Stage>>,
     /// Which of them each combination of the sweep has; empty where there is one.
     chosen: Vec<usize>,
 }
@@ -39,8 +41,9 @@ pub struct Trial {
     /// The seed of every stage that does not pin its own.
     pub seed: u64,
     /// The stages in the order of the file, with the sweep's values. A prune stage has the data that
-    /// its criterion looks at, also where the file leaves it to the default, and no other.
-    pub stages: IndexMap<String, Stage>,
+    /// its criterion looks at, also where the file leaves it to the default, and no other. Trials share
+    /// what they have in common.
+    pub stages: IndexMap<String, Arc<Stage>>,
 }
 
 impl Checked {
@@ -54,7 +57,7 @@ impl Checked {
         let axes = axes.into_iter().map(|axis| Some((axis.name.clone(), shown(&axis)?)));
         let axes = axes.collect::<Option<_>>()?;
         let stages = stages.stages.into_iter().map(|(name, stage)| {
-            let variants = stage.variants.into_values().map(|variant| variant.stage);
+            let variants = stage.variants.into_values().map(|variant| variant.stage.map(Arc::new));
             let stages = variants.collect::<Option<_>>()?;
             Some(Variants { name, stages, chosen: stage.chosen })
         });
@@ -89,7 +92,7 @@ impl Checked {
         trials
     }
 
-    fn stages_of(&self, arm: usize) -> IndexMap<String, Stage> {
+    fn stages_of(&self, arm: usize) -> IndexMap<String, Arc<Stage>> {
         let stages = self.stages.iter().map(|variants| {
             let index = variants.chosen.get(arm).copied().unwrap_or(0);
             (variants.name.clone(), variants.stages[index].clone())
@@ -97,7 +100,10 @@ impl Checked {
         let mut stages: IndexMap<_, _> = stages.collect();
         let data: Vec<_> = stages.values().map(|stage| prune_data(stage, &stages)).collect();
         for (stage, data) in stages.values_mut().zip(data) {
-            if let Stage::Prune(prune) = stage {
+            if let Stage::Prune(prune) = &**stage
+                && prune.data != data
+                && let Stage::Prune(prune) = Arc::make_mut(stage)
+            {
                 prune.data = data;
             }
         }
@@ -109,7 +115,7 @@ impl Trial {
     /// The network that leaves a stage, unpruned and without copies for domains; none for a name that
     /// no stage has.
     pub fn network(&self, stage: &str) -> Option<Network> {
-        match self.stages.get(stage)? {
+        match &**self.stages.get(stage)? {
             Stage::Pretrain(pretrain) => {
                 let data = &pretrain.data;
                 zoo::build(&pretrain.model, &data.shape(), data.classes()).ok()
@@ -129,7 +135,7 @@ impl Trial {
 }
 
 /// The data that a prune stage looks at: its own, else what the network was trained on.
-fn prune_data(stage: &Stage, stages: &IndexMap<String, Stage>) -> Option<Data> {
+fn prune_data(stage: &Stage, stages: &IndexMap<String, Arc<Stage>>) -> Option<Data> {
     let Stage::Prune(prune) = stage else { return None };
     if !prune.criterion.needs_data() {
         return None;
@@ -139,7 +145,7 @@ fn prune_data(stage: &Stage, stages: &IndexMap<String, Stage>) -> Option<Data> {
 }
 
 /// The data with labels that a stage's network was trained on last.
-fn trained_on(stage: &Stage, stages: &IndexMap<String, Stage>) -> Option<Data> {
+fn trained_on(stage: &Stage, stages: &IndexMap<String, Arc<Stage>>) -> Option<Data> {
     let from = match stage {
         Stage::Pretrain(pretrain) => return Some(pretrain.data.clone()),
         Stage::Finetune(finetune) => return Some(finetune.data.clone()),

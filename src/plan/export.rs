@@ -79,7 +79,7 @@ pub fn export(plan: &Plan, experiment: &str) -> Export {
     let stages = plan.graph.node_weights().map(|node| {
         let recipe = &node.recipe;
         let kind = recipe.kind.as_str();
-        let settings = serde_json::to_value(&node.stage).expect("a stage is plain JSON");
+        let settings = serde_json::to_value(&*node.stage).expect("a stage is plain JSON");
         let inputs = recipe.inputs.iter();
         ExportStage {
             key: node.key.to_string(),

@@ -20,6 +20,7 @@ pub use select::{SelectError, Selection, Task, Todo, select};
 pub use why::{Change, History, Made, Previous, Reason};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use indexmap::{IndexMap, IndexSet};
 use petgraph::Direction;
@@ -53,7 +54,7 @@ pub struct Node {
     /// The key of the recipe.
     pub key: StageKey,
     /// The stage as the first trial that needs it states it.
-    pub stage: Stage,
+    pub stage: Arc<Stage>,
     /// Seed of its random draws; 0 where none takes part.
     pub seed: u64,
     /// Its names in the experiment; several where stages with different names ask for the same.
@@ -201,7 +202,7 @@ struct Planner<'a> {
 }
 
 struct Last {
-    stage: Stage,
+    stage: Arc<Stage>,
     seed: u64,
     inputs: BTreeMap<String, NodeIndex>,
     node: NodeIndex,
@@ -235,13 +236,16 @@ impl Planner<'_> {
     fn node(
         &mut self,
         name: &str,
-        stage: &Stage,
+        stage: &Arc<Stage>,
         trial_seed: u64,
         inputs: BTreeMap<String, NodeIndex>,
         plan: &mut Plan,
     ) -> NodeIndex {
         let seed = if stage.is_random() { stage.pinned_seed().unwrap_or(trial_seed) } else { 0 };
-        let last = self.last.get(name).filter(|last| last.stage == *stage);
+        let last = self
+            .last
+            .get(name)
+            .filter(|last| Arc::ptr_eq(&last.stage, stage) || last.stage == *stage);
         if let Some(last) = last
             && (last.seed, &last.inputs) == (seed, &inputs)
         {
@@ -258,7 +262,7 @@ impl Planner<'_> {
         let recipe = recipe.with_files(self.files(stage));
         let key = recipe.key();
         let node = *self.nodes.entry(key).or_insert_with(|| {
-            let stage = stage.clone();
+            let stage = Arc::clone(stage);
             let (names, trials) = (BTreeSet::new(), Vec::new());
             let node = plan.graph.add_node(Node { recipe, key, stage, seed, names, trials });
             for (role, &input) in &inputs {
@@ -266,7 +270,7 @@ impl Planner<'_> {
             }
             node
         });
-        self.last.insert(name.to_owned(), Last { stage: stage.clone(), seed, inputs, node });
+        self.last.insert(name.to_owned(), Last { stage: Arc::clone(stage), seed, inputs, node });
         node
     }
 
@@ -292,7 +296,7 @@ impl Planner<'_> {
 }
 
 /// The names of a trial's stages, each after the stages that it reads; otherwise as in the file.
-fn in_order(stages: &IndexMap<String, Stage>) -> Vec<&str> {
+fn in_order(stages: &IndexMap<String, Arc<Stage>>) -> Vec<&str> {
     let mut order: IndexSet<&str> = IndexSet::with_capacity(stages.len());
     for name in stages.keys() {
         // A chain of stages may be longer than the program's stack is deep.

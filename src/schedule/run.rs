@@ -366,7 +366,7 @@ impl Coordinator<'_> {
         Job {
             key: planned.key,
             name: planned.name().to_owned(),
-            stage: planned.stage.clone(),
+            stage: (*planned.stage).clone(),
             seed: planned.seed,
             inputs: inputs.collect(),
             data: data.collect(),

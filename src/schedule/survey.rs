@@ -102,7 +102,7 @@ pub(super) fn action(
     key: impl Fn(NodeIndex) -> Option<StageKey>,
 ) -> Result<Option<ActionKey>, StoreError> {
     let mut contents = BTreeMap::new();
-    let is_program = matches!(plan.graph[node].stage, Stage::Command(_));
+    let is_program = matches!(*plan.graph[node].stage, Stage::Command(_));
     for (role, input) in plan.inputs(node) {
         let Some(key) = key(input) else { return Ok(None) };
         let manifest = store.manifest(&key)?;

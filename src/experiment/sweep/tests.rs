@@ -71,7 +71,7 @@ fn lines(checked: &Checked) -> Vec<String> {
 }
 
 fn moved(trial: &Trial) -> &Adapt {
-    let Stage::Adapt(moved) = &trial.stages["moved"] else { panic!("{:?}", trial.stages) };
+    let Stage::Adapt(moved) = &*trial.stages["moved"] else { panic!("{:?}", trial.stages) };
     moved
 }
 
@@ -436,7 +436,7 @@ proptest! {
             .collect();
         prop_assert_eq!(lines(&checked), expected, "{}", sweep);
         for trial in checked.trials() {
-            let Stage::Prune(thin) = &trial.stages["thin"] else { panic!() };
+            let Stage::Prune(thin) = &*trial.stages["thin"] else { panic!() };
             prop_assert_eq!(thin.sparsity.to_string(), label(&trial.settings[0]));
             let method = LABELS.iter().position(|own| *own == label(&trial.settings[1]));
             let epochs = method.filter(|&method| method > 0).map_or(4, |method| 10 + method);
