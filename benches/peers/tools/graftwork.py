@@ -20,10 +20,11 @@ outputs = ["result.txt"]
 random = false
 """
 
+# Each stage leaves another text: stages with equal results would be adopted and not run.
 TRIVIAL = """name = "trivial"
 sweep."a.params.x" = [{values}]
 [stage.a.command]
-program = ["touch", "{{out}}/result"]
+program = ["sh", "-c", "echo $0 > $1/result", "{{x}}", "{{out}}"]
 params = {{ x = 0 }}
 outputs = ["result"]
 random = false
@@ -31,7 +32,7 @@ random = false
 
 TRIVIAL_READER = """
 [stage.{name}.command]
-program = ["touch", "{{out}}/result"]
+program = ["sh", "-c", "read x < $0/result; echo $x > $1/result", "{{previous}}", "{{out}}"]
 inputs = {{ previous = "{previous}" }}
 outputs = ["result"]
 random = false
