@@ -204,7 +204,8 @@ struct Planner<'a> {
 struct Last {
     stage: Arc<Stage>,
     seed: u64,
-    inputs: BTreeMap<String, NodeIndex>,
+    /// In the order in which the stage names them.
+    inputs: Vec<NodeIndex>,
     node: NodeIndex,
 }
 
@@ -214,11 +215,12 @@ impl Planner<'_> {
         let mut planned: HashMap<&str, NodeIndex> = HashMap::new();
         for name in in_order(&trial.stages) {
             let stage = &trial.stages[name];
-            let inputs = stage.inputs().into_iter();
-            let inputs = inputs.map(|(role, input)| (role.to_owned(), planned[input])).collect();
+            let inputs = stage.inputs().into_iter().map(|(_, input)| planned[input]).collect();
             let node = self.node(name, stage, trial.seed, inputs, plan);
             let weight = &mut plan.graph[node];
-            weight.names.insert(name.to_owned());
+            if !weight.names.contains(name) {
+                weight.names.insert(name.to_owned());
+            }
             if weight.trials.last() != Some(&index) {
                 weight.trials.push(index);
             }
@@ -238,7 +240,7 @@ impl Planner<'_> {
         name: &str,
         stage: &Arc<Stage>,
         trial_seed: u64,
-        inputs: BTreeMap<String, NodeIndex>,
+        inputs: Vec<NodeIndex>,
         plan: &mut Plan,
     ) -> NodeIndex {
         let seed = if stage.is_random() { stage.pinned_seed().unwrap_or(trial_seed) } else { 0 };
@@ -252,8 +254,8 @@ impl Planner<'_> {
             return last.node;
         }
         let spec = last.map(|last| plan.graph[last.node].recipe.spec.clone());
-        let keys =
-            inputs.iter().map(|(role, &node)| (role.clone(), plan.graph[node].key)).collect();
+        let roles = || stage.inputs().into_iter().map(|(role, _)| role.to_owned()).zip(&inputs);
+        let keys = roles().map(|(role, &input)| (role, plan.graph[input].key)).collect();
         let data = self.data(stage, plan);
         let recipe = match spec {
             Some(spec) => Recipe::with_spec(stage, spec, seed, keys, data),
@@ -265,8 +267,8 @@ impl Planner<'_> {
             let stage = Arc::clone(stage);
             let (names, trials) = (BTreeSet::new(), Vec::new());
             let node = plan.graph.add_node(Node { recipe, key, stage, seed, names, trials });
-            for (role, &input) in &inputs {
-                plan.graph.add_edge(input, node, role.clone());
+            for (role, &input) in roles() {
+                plan.graph.add_edge(input, node, role);
             }
             node
         });
