@@ -23,7 +23,8 @@
 //! The pure rooms plan without the command line, a file or a clock:
 //!
 //! ```
-//! use graftwork::{experiment, plan};
+//! use graftwork::experiment::{self, Alone};
+//! use graftwork::plan;
 //!
 //! let text = r#"
 //!     name = "digits"
@@ -39,7 +40,7 @@
 //!     criterion.magnitude = {}
 //!     sparsity = 0.9
 //! "#;
-//! let checked = experiment::load("digits.toml", text, &[])?;
+//! let checked = experiment::load("digits.toml", text, &[], &Alone)?;
 //! // The content of a dataset, and of a file that a stage names, enters the keys of its readers.
 //! let digest = |name: &str| Some(format!("the digest of {name}"));
 //! let digests = plan::Digests { data: &digest, files: &digest };

@@ -3,10 +3,9 @@
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
-use anyhow::Context as _;
-
+use super::files::{self, Read};
 use super::{Context, Outcome};
-use crate::experiment::{self, Checked, Fault};
+use crate::experiment::{Checked, Fault};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -19,26 +18,32 @@ pub(super) struct Args {
     /// file. The value is TOML; a bare word is a string. A key that is swept leaves the sweep.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
+    /// Prints the experiment in one piece: with what it extends, variables written out, `--set`s applied
+    #[arg(long)]
+    resolved: bool,
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
+    anyhow::ensure!(
+        !(args.resolved && context.json),
+        "`--resolved` prints TOML; leave out `--json`"
+    );
     let mut all: Vec<Fault> = Vec::new();
     let coloured = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     for file in &args.files {
-        let name = file.display().to_string();
-        let text =
-            std::fs::read_to_string(file).with_context(|| format!("cannot read `{name}`"))?;
+        let Read { name, checked, .. } = files::load(file, &args.sets)?;
         let folder = super::prepare::folder(file);
-        let loaded = experiment::load(&name, &text, &args.sets).and_then(|checked| {
+        let checked = checked.and_then(|checked| {
             checked.look_beside(&|path| folder.join(path).is_file()).map(|()| checked)
         });
         if !context.json {
-            match &loaded {
+            match &checked {
+                Ok(checked) if args.resolved => println!("# {name}\n{}", checked.to_toml()),
                 Ok(checked) => println!("{name}: {}", summary(checked)),
                 Err(faults) => println!("{}\n", faults.render(coloured)),
             }
         }
-        all.extend(loaded.err().map(|faults| faults.0).unwrap_or_default());
+        all.extend(checked.err().map(|faults| faults.0).unwrap_or_default());
     }
     if context.json {
         println!("{}", serde_json::to_string_pretty(&all)?);

@@ -14,6 +14,7 @@ mod completions;
 mod data;
 mod diff;
 mod export_plan;
+mod files;
 mod init;
 mod ledger;
 mod log;

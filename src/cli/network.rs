@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use serde_json::{Value, json};
 
+use super::files::{self, Read};
 use super::{Context, Outcome, show};
-use crate::experiment::{self, Checked, label};
+use crate::experiment::{Checked, label};
 use crate::network::{Extents, Network, ShapeError};
 use crate::table;
 
@@ -33,10 +33,8 @@ struct Variant {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
-    let file = args.file.display().to_string();
-    let text =
-        std::fs::read_to_string(&args.file).with_context(|| format!("cannot read `{file}`"))?;
-    let checked = match experiment::load(&file, &text, &args.sets) {
+    let Read { name: file, checked, .. } = files::load(&args.file, &args.sets)?;
+    let checked = match checked {
         Ok(checked) => checked,
         Err(faults) => {
             eprintln!("{faults}");

@@ -9,11 +9,12 @@ use anyhow::Context as _;
 use petgraph::graph::NodeIndex;
 
 use super::data::{digests, library};
+use super::files::{self, Read};
 use super::{Context, Outcome};
 use crate::dataset::{DatasetError, Found};
 use crate::digest::Files;
 use crate::experiment::spec::Data;
-use crate::experiment::{self, Checked, Trial};
+use crate::experiment::{Checked, Trial};
 use crate::ledger::{Ledger, LedgerError};
 use crate::plan::{
     self, Digests, Durations, Made, Plan, Presence, Previous, Selection, Task, Todo,
@@ -55,7 +56,7 @@ impl SelectionArgs {
 
 /// An experiment and its plan, before anybody looks at what has been run.
 pub(super) struct Planned {
-    /// The text of the file.
+    /// The text of the file; where it extends others, that of all in one piece.
     pub text: String,
     pub checked: Checked,
     pub plan: Plan,
@@ -72,10 +73,8 @@ impl Planned {
         sets: &[String],
         context: &Context,
     ) -> anyhow::Result<Option<Self>> {
-        let name = file.display().to_string();
-        let text =
-            std::fs::read_to_string(file).with_context(|| format!("cannot read `{name}`"))?;
-        let checked = match experiment::load(&name, &text, sets) {
+        let Read { text, checked, .. } = files::load(file, sets)?;
+        let checked = match checked {
             Ok(checked) => checked,
             Err(faults) => {
                 eprintln!("{faults}");
@@ -87,6 +86,7 @@ impl Planned {
             eprintln!("{faults}");
             return Ok(None);
         }
+        let text = if checked.bases > 0 { checked.to_toml() } else { text };
         let trials = checked.trials();
         let files = files(&trials, folder)?;
         let library = library(context);

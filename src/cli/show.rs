@@ -9,8 +9,9 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 
 use super::Context;
+use super::files::{self, Disk};
 use super::prepare::ledger_path;
-use crate::experiment::label;
+use crate::experiment::{self, label};
 use crate::ledger::{LastRun, Ledger, LedgerError};
 use crate::table::Style;
 
@@ -59,11 +60,8 @@ pub(super) fn experiment_name(named: &str) -> anyhow::Result<String> {
     if Path::new(named).extension().is_none_or(|extension| extension != "toml") {
         return Ok(named.to_owned());
     }
-    let text = std::fs::read_to_string(named).with_context(|| format!("cannot read `{named}`"))?;
-    let file: toml::Table = text
-        .parse()
-        .with_context(|| format!("`{named}` is not TOML; `graftwork check` tells more"))?;
-    let name = file.get("name").and_then(toml::Value::as_str).map(str::to_owned);
+    let text = files::read(Path::new(named))?;
+    let name = experiment::name(named, &text, &Disk);
     name.with_context(|| format!("`{named}` has no `name`; `graftwork check` tells more"))
 }
 

@@ -70,6 +70,8 @@ impl<'a> Walker<'a> {
     fn enter(&mut self, key: Option<&'a str>, tree: &'a Tree, rule: &'a Rule) {
         self.steps.push(Step { key, rule, tree });
         match (&rule.what, &tree.value) {
+            // What is wrong with the variable has been reported.
+            (_, Value::Unknown) => {}
             (What::Any, _) => self.any(tree),
             (_, Value::Datetime) => self.wrong_type(tree, rule),
             (What::Bool, Value::Bool(_)) => {}

@@ -7,8 +7,11 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Level, Renderer, Snippet};
+use indexmap::IndexSet;
 use serde::Serialize;
+
+pub(super) use super::sources::{Sources, Span};
 
 macro_rules! codes {
     ($($(#[doc = $doc:literal])+ $name:ident = $code:literal,)*) => {
@@ -86,6 +89,22 @@ codes! {
     Contradiction = "E045",
     /// The source and the target of an adaptation are the same images.
     Domain = "E046",
+    /// A value names a variable that no file states.
+    UnknownVariable = "E050",
+    /// Variables are made of each other in a loop.
+    VariableLoop = "E051",
+    /// A variable is used nowhere.
+    UnusedVariable = "E052",
+    /// A file that an experiment extends cannot be read.
+    MissingBase = "E053",
+    /// Files extend each other in a loop.
+    BaseLoop = "E054",
+    /// Variables, or files that extend each other, become more than can be meant.
+    TooLarge = "E055",
+    /// A text has a list, a table or a date in it.
+    NoText = "E056",
+    /// A `without` names nothing that the file extends.
+    NothingLeftOut = "E057",
     /// A setting in a point of a named axis leads to no key of a stage.
     UnknownSetting = "E060",
     /// Two values of an axis look the same wherever they are shown.
@@ -98,7 +117,7 @@ codes! {
     IdleRule = "E064",
     /// The rules of a sweep leave no combination.
     EmptySweep = "E065",
-    /// A `--set` contradicts a setting of a named axis.
+    /// A `--set`, or an extending file, contradicts a setting of a named axis.
     SetInAxis = "E066",
     /// A stage that trains asks for test data.
     TestInTraining = "E069",
@@ -133,7 +152,7 @@ pub struct Fault {
     pub help: Option<String>,
     /// Other places that the fault has to do with.
     pub notes: Vec<Note>,
-    /// Which text it is in: 0 is the file, the others are `--set`s.
+    /// Which of the [`Sources`] it is in.
     #[serde(skip)]
     pub(super) source: usize,
     #[serde(skip)]
@@ -143,10 +162,16 @@ pub struct Fault {
 /// Another place that a fault has to do with.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Note {
-    /// Bytes of the text, in the file of the fault.
+    /// The file's name, or `--set`.
+    pub file: String,
+    /// Line, 1-based.
+    pub line: usize,
+    /// Bytes of that file's text.
     pub span: Range<usize>,
     /// What the place has to do with it.
     pub label: String,
+    #[serde(skip)]
+    text: Arc<str>,
 }
 
 impl fmt::Display for Fault {
@@ -157,33 +182,64 @@ impl fmt::Display for Fault {
 
 impl Fault {
     fn render(&self, renderer: &Renderer) -> String {
-        // Only the lines that are shown: a large file with many faults is not read anew for each.
-        let lines = self.lines();
-        let line = self.line - self.text[lines.start..self.span.start].matches('\n').count();
-        let place = |span: &Range<usize>| span.start - lines.start..span.end - lines.start;
-        let primary = AnnotationKind::Primary.span(place(&self.span)).label(&self.label);
-        let notes = self
-            .notes
-            .iter()
-            .map(|note| AnnotationKind::Context.span(place(&note.span)).label(note.label.as_str()));
-        let snippet = Snippet::source(&self.text[lines.clone()]).line_start(line).path(&self.file);
-        let snippet = snippet.annotation(primary).annotations(notes);
+        let (here, elsewhere): (Vec<&Note>, Vec<&Note>) =
+            self.notes.iter().partition(|note| Arc::ptr_eq(&note.text, &self.text));
+        let spans = std::iter::once(&self.span).chain(here.iter().map(|note| &note.span));
+        let excerpt = Excerpt::new(&self.text, (self.span.start, self.line), spans);
+        let primary = AnnotationKind::Primary.span(excerpt.place(&self.span)).label(&self.label);
+        let snippet = excerpt.snippet(&self.file).annotation(primary);
+        let snippet = snippet.annotations(here.iter().map(|note| excerpt.mark(note)));
         let mut group = Level::ERROR.primary_title(&self.message).id(self.code).element(snippet);
+        for notes in elsewhere.chunk_by(|a, b| Arc::ptr_eq(&a.text, &b.text)) {
+            let known = (notes[0].span.start, notes[0].line);
+            let spans = notes.iter().map(|note| &note.span);
+            let excerpt = Excerpt::new(&notes[0].text, known, spans);
+            let marks = notes.iter().map(|note| excerpt.mark(note));
+            group = group.element(excerpt.snippet(&notes[0].file).annotations(marks));
+        }
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(help));
         }
         renderer.render(&[group])
     }
+}
 
-    /// The whole lines from the first to the last place that the fault points at.
-    fn lines(&self) -> Range<usize> {
-        let spans = || std::iter::once(&self.span).chain(self.notes.iter().map(|note| &note.span));
-        let start = spans().map(|span| span.start).min().unwrap_or(0);
-        let end = spans().map(|span| span.end).max().unwrap_or(self.text.len());
-        let before = self.text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-        let behind =
-            self.text[end..].find('\n').map_or(self.text.len(), |newline| end + newline + 1);
-        before..behind
+/// The lines of a text that a fault points at: a large file with many faults is not read anew for each.
+struct Excerpt<'a> {
+    text: &'a str,
+    /// Where it starts in the whole text.
+    start: usize,
+    /// The number of its first line.
+    line: usize,
+}
+
+impl<'a> Excerpt<'a> {
+    /// The whole lines from the first to the last of some places; of one place the line is known.
+    fn new<'b>(
+        text: &'a str,
+        (known, line): (usize, usize),
+        spans: impl Iterator<Item = &'b Range<usize>>,
+    ) -> Self {
+        let around = spans.fold(known..known, |around, span| {
+            around.start.min(span.start)..around.end.max(span.end)
+        });
+        let start = text[..around.start].rfind('\n').map_or(0, |newline| newline + 1);
+        let behind = text[around.end..].find('\n');
+        let end = behind.map_or(text.len(), |newline| around.end + newline + 1);
+        let line = line - text[start..known].matches('\n').count();
+        Self { text: &text[start..end], start, line }
+    }
+
+    fn snippet<T: Clone>(&self, path: &'a str) -> Snippet<'a, T> {
+        Snippet::source(self.text).line_start(self.line).path(path)
+    }
+
+    fn place(&self, span: &Range<usize>) -> Range<usize> {
+        span.start - self.start..span.end - self.start
+    }
+
+    fn mark(&self, note: &'a Note) -> Annotation<'a> {
+        AnnotationKind::Context.span(self.place(&note.span)).label(note.label.as_str())
     }
 }
 
@@ -201,12 +257,13 @@ impl Faults {
             text.push_str(&fault.render(&renderer));
             text.push_str("\n\n");
         }
-        let count = match self.0.as_slice() {
-            [fault] => format!("1 fault in {}", fault.file),
-            faults => format!("{} faults in {}", faults.len(), faults[0].file),
+        let count = match self.0.len() {
+            1 => "1 fault".to_owned(),
+            count => format!("{count} faults"),
         };
-        text.push_str(&count);
-        text
+        let files: IndexSet<&str> = self.0.iter().map(|fault| fault.file.as_str()).collect();
+        let files: Vec<&str> = files.into_iter().collect();
+        text + &format!("{count} in {}", files.join(" and "))
     }
 }
 
@@ -216,74 +273,34 @@ impl fmt::Display for Faults {
     }
 }
 
-/// A piece of one of the [`Sources`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Span {
-    /// Which text: 0 is the file, the others are `--set`s.
-    pub(super) source: usize,
-    pub(super) start: usize,
-    pub(super) end: usize,
-}
-
-impl Span {
-    pub(super) fn new(source: usize, range: Range<usize>) -> Self {
-        Self { source, start: range.start, end: range.end }
-    }
-
-    /// From the start of this one to the end of another, if that is later in the same text.
-    pub(super) fn to(self, other: Self) -> Self {
-        let follows = other.source == self.source && other.end >= self.end;
-        if follows { Self { end: other.end, ..self } } else { self }
-    }
-}
-
-/// The texts that an experiment is read from: the file, then one for each `--set`.
-#[derive(Debug, Clone)]
-pub(super) struct Sources(Vec<(String, Arc<str>)>);
+/// How many uses of variables within each other a fault shows.
+const MOST_USES: usize = 4;
 
 impl Sources {
-    pub(super) fn new(file: &str, text: &str, sets: &[String]) -> Self {
-        let sets = sets.iter().map(|set| ("--set".to_owned(), Arc::from(set.as_str())));
-        Self(std::iter::once((file.to_owned(), Arc::from(text))).chain(sets).collect())
-    }
-
-    pub(super) fn text(&self, source: usize) -> &str {
-        &self.0[source].1
-    }
-
-    /// The marked text itself.
-    pub(super) fn quote(&self, span: Span) -> &str {
-        self.text(span.source).get(span.start..span.end).unwrap_or_default()
-    }
-
-    /// The marked text where it is short and on one line, else a name for it.
-    pub(super) fn short_quote<'a>(&'a self, span: Span, otherwise: &'a str) -> &'a str {
-        let text = self.quote(span);
-        let is_short = text.chars().count() <= 40 && !text.contains('\n') && !text.is_empty();
-        if is_short { text } else { otherwise }
-    }
-
+    /// A fault at a place; in the value of a variable, it points at the use too.
     pub(super) fn fault(&self, code: Code, span: Span, message: impl Into<String>) -> Fault {
-        let (file, text) = &self.0[span.source];
+        let text = self.shared_text(span.source);
         let start = text.floor_char_boundary(span.start);
         let end = text.ceil_char_boundary(span.end).max(start);
         // A place between two characters is shown at the one behind it.
         let behind = text[start..].chars().next().filter(|next| !next.is_whitespace());
         let end = if start == end { end + behind.map_or(0, char::len_utf8) } else { end };
-        let line_start = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-        Fault {
+        let (line, column) = self.line_and_column(span.source, start);
+        let fault = Fault {
             code: code.as_str(),
-            file: file.clone(),
-            line: text[..start].matches('\n').count() + 1,
-            column: text[line_start..start].chars().count() + 1,
+            file: self.name(span.source).to_owned(),
+            line,
+            column,
             span: start..end,
             message: message.into(),
             label: String::new(),
             help: None,
             notes: Vec::new(),
-            source: span.source,
-            text: Arc::clone(text),
-        }
+            source: self.place(span).source,
+            text,
+        };
+        let uses = std::iter::successors(self.used(span), |&used| self.used(used));
+        uses.take(MOST_USES).fold(fault, |fault, used| fault.note(self, used, "used here"))
     }
 }
 
@@ -309,12 +326,18 @@ impl Fault {
         }
     }
 
-    /// Points at another place too; left out if that is in another text.
+    /// Points at another place too, unless that is nothing or the fault itself.
     pub(super) fn note(mut self, sources: &Sources, span: Span, label: impl Into<String>) -> Self {
-        let text = &sources.0[span.source].1;
-        let is_here = Arc::ptr_eq(text, &self.text) && span.end > span.start;
-        if is_here && (span.start..span.end) != self.span {
-            self.notes.push(Note { span: span.start..span.end, label: label.into() });
+        let text = sources.shared_text(span.source);
+        let is_here = Arc::ptr_eq(&text, &self.text) && (span.start..span.end) == self.span;
+        if span.end > span.start && !is_here {
+            self.notes.push(Note {
+                file: sources.name(span.source).to_owned(),
+                line: sources.line_and_column(span.source, span.start).0,
+                span: span.start..span.end,
+                label: label.into(),
+                text,
+            });
         }
         self
     }
@@ -377,13 +400,5 @@ mod tests {
         ] {
             assert_eq!(nearest(name, legal), near, "{name}");
         }
-    }
-
-    #[test]
-    fn lines_and_columns_count_from_one_in_characters() {
-        let sources = Sources::new("a.toml", "# é\nü = 1\n", &[]);
-        let start = sources.text(0).find('1').unwrap();
-        let fault = sources.fault(Code::WrongType, Span::new(0, start..start + 1), "no");
-        assert_eq!((fault.line, fault.column), (2, 5));
     }
 }

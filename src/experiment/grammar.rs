@@ -1,4 +1,4 @@
-//! The JSON Schema, read into rules that the checker walks a file by.
+//! The language, which is a JSON Schema, read into rules that the checker walks a file by.
 //!
 //! The checker knows the language only through these rules, so it and the schema cannot differ, and
 //! a new field of a spec type needs no second edit. A keyword of JSON Schema that is not understood
@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 
 /// What an experiment file can contain.
 pub(super) static EXPERIMENT: LazyLock<Rule> = LazyLock::new(|| {
-    let schema = super::schema();
-    Reader { definitions: &schema["definitions"] }.rule(&schema)
+    let language = super::schema::language();
+    Reader { definitions: &language["definitions"] }.rule(language)
 });
 
 /// What can stand in one place.

@@ -309,7 +309,7 @@ impl<'a> Analysis<'a> {
             [only] => format!("stage `{}` starts from itself", name(*only)),
             _ => format!("stages start from each other in a loop: {}", way.join(" → ")),
         };
-        let span = edges.first().map_or(Span::new(0, 0..0), |(span, _)| *span);
+        let span = edges.first().map_or(Span::start(), |(span, _)| *span);
         let fault = self.sources.fault(Code::Loop, span, message);
         let fault = fault.label(format!("`{}` reads `{}`", way[0], way[1]));
         let others = edges.iter().skip(1).enumerate();

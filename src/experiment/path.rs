@@ -64,11 +64,6 @@ pub(super) fn expand(root: &Tree, short: &[Segment]) -> Option<Vec<String>> {
     Some(start.into_iter().chain(rest.iter().map(|(key, _)| key.clone())).collect())
 }
 
-/// Whether one path leads to a value inside the other's, or to the same.
-pub(super) fn overlap(a: &[String], b: &[String]) -> bool {
-    a.starts_with(b) || b.starts_with(a)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,8 @@
 //! The JSON Schema of experiment files, generated from the spec types.
+//!
+//! There are two. The language is what an experiment must be once it is put together; the checker
+//! walks by it. The schema for editors is made from the language: it lets a variable stand in place of
+//! any value, and requires no key, since a file may have it from one that it extends.
 
 use std::sync::LazyLock;
 
@@ -7,19 +11,108 @@ use serde_json::{Map, Value, json};
 
 use super::spec::Experiment;
 
-static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+static LANGUAGE: LazyLock<Value> = LazyLock::new(|| {
     // Draft 7 is what editors (taplo among them) know best.
     let generator = SchemaSettings::draft07().into_generator();
     let mut schema = generator.into_root_schema_for::<Experiment>().to_value();
     tidy(&mut schema);
     schema["title"] = json!("graftwork experiment");
+    if let (Some(properties), Value::Object(parts)) =
+        (schema["properties"].as_object_mut(), composition())
+    {
+        properties.extend(parts);
+    }
     schema
 });
 
-/// The JSON Schema of experiment files; editors complete and check with it, and so does
-/// [`load`](super::load).
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| {
+    let mut schema = LANGUAGE.clone();
+    // The file itself is no value that a variable could be.
+    let kind = schema["type"].take();
+    let extends = schema["properties"]["extends"].take();
+    relax(&mut schema);
+    schema["type"] = kind;
+    schema["properties"]["extends"] = extends;
+    schema
+});
+
+/// The JSON Schema of experiment files, for editors.
 pub fn schema() -> Value {
     SCHEMA.clone()
+}
+
+/// The JSON Schema of what an experiment must be, all its files taken together and variables written
+/// out.
+pub fn language() -> &'static Value {
+    &LANGUAGE
+}
+
+/// The keys that put a file together; nothing is left of them when the rest is read.
+fn composition() -> Value {
+    json!({
+        "extends": {
+            "description": "File that this one starts from, or a list of files of which later ones \
+                win. Paths start from the folder of this file. What this file states is laid over it, \
+                table by table; the `files` of a command start from the folder of the file that is run.",
+            "type": ["string", "array"],
+            "items": { "type": "string" }
+        },
+        "without": {
+            "description": "What is left out of the files that this one extends: `stage.thin`, \
+                `sweep.thin.sparsity`, `stage.thin.prune.scope`.",
+            "type": "array",
+            "items": { "type": "string" }
+        },
+        "vars": {
+            "description": "Variables: values of any type by name. `\"$name\"` is the value of `name`, \
+                `${name}` stands for it within a longer text, `$$` is a dollar sign.",
+            "type": "object",
+            "additionalProperties": {},
+            "propertyNames": {
+                "pattern": "^[A-Za-z_][A-Za-z0-9_-]*$",
+                "patternErrorMessage": "letters, digits, `_` and `-`, the first a letter or `_`"
+            }
+        }
+    })
+}
+
+/// Lets a variable stand where a value can, and a key be missing that a base may state.
+fn relax(schema: &mut Value) {
+    let Value::Object(node) = schema else { return };
+    for keyword in ["properties", "patternProperties", "definitions"] {
+        if let Some(Value::Object(each)) = node.get_mut(keyword) {
+            each.values_mut().for_each(relax);
+        }
+    }
+    for keyword in ["additionalProperties", "items"] {
+        node.get_mut(keyword).into_iter().for_each(relax);
+    }
+    for keyword in ["allOf", "anyOf"] {
+        if let Some(Value::Array(each)) = node.get_mut(keyword) {
+            each.iter_mut().for_each(relax);
+        }
+    }
+    if let Some(required) = node.remove("required") {
+        // Editors write these when they complete the table.
+        node.insert("x-taplo".to_owned(), json!({ "initKeys": required }));
+    }
+    let Some(kind) = node.get("type").and_then(Value::as_str).map(str::to_owned) else { return };
+    if kind != "string" {
+        node.insert("type".to_owned(), json!([kind, "string"]));
+        node.insert("pattern".to_owned(), json!(r"^\$"));
+    } else if node.contains_key("enum") {
+        let choice = ["enum", "x-taplo"].map(|keyword| Some((keyword, node.remove(keyword)?)));
+        let choice: Map<String, Value> = choice
+            .into_iter()
+            .flatten()
+            .map(|(keyword, value)| (keyword.to_owned(), value))
+            .collect();
+        node.remove("type");
+        let variable = json!({ "type": "string", "pattern": r"\$" });
+        node.insert("anyOf".to_owned(), json!([choice, variable]));
+    } else if let Some(Value::String(pattern)) = node.get_mut("pattern") {
+        *pattern = format!(r"{pattern}|\$");
+    }
 }
 
 /// Makes the schema that of a TOML file: TOML has no null, and the integers of Rust become bounds
@@ -109,9 +202,27 @@ mod tests {
 
     #[test]
     fn no_null_no_rust_integer_and_no_vague_choice_remains() {
-        let text = serde_json::to_string(&schema()).unwrap();
+        let text = serde_json::to_string(language()).unwrap();
         for word in ["null", "uint", "anyOf", "oneOf", "\"format\""] {
             assert!(!text.contains(word), "{word}");
         }
+    }
+
+    #[test]
+    fn editors_accept_a_variable_for_every_value_and_complete_what_is_required() {
+        let schema = schema();
+        assert_eq!(schema["type"], "object");
+        assert_eq!(schema["x-taplo"]["initKeys"], json!(["name", "stage"]));
+        let definitions = &schema["definitions"];
+        let adam = &definitions["Adam"];
+        assert_eq!(adam["type"], json!(["object", "string"]));
+        let rate = &adam["properties"]["learning-rate"];
+        assert_eq!(rate["type"], json!(["number", "string"]));
+        assert_eq!((&rate["minimum"], &rate["pattern"]), (&json!(0.0), &json!(r"^\$")));
+        let split = &definitions["Split"]["anyOf"];
+        assert!(split[0]["enum"].as_array().unwrap().contains(&json!("test")), "{split}");
+        assert_eq!(split[1]["pattern"], r"\$");
+        let text = serde_json::to_string(&schema).unwrap();
+        assert!(!text.contains("\"required\":["));
     }
 }

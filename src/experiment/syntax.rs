@@ -13,9 +13,9 @@ use super::tree::Tree;
 /// Open brackets that are closed to read on, and errors that are looked at for one: each costs a reading.
 const MOST_BRACKETS: usize = 20;
 
-/// The tree of the file, as far as it can be read, and what is no TOML.
-pub(super) fn parse(sources: &Sources) -> (Tree, Vec<Fault>) {
-    let mut text = sources.text(0).to_owned();
+/// The tree of a file, as far as it can be read, and what is no TOML.
+pub(super) fn parse(sources: &Sources, source: usize) -> (Tree, Vec<Fault>) {
+    let mut text = sources.text(source).to_owned();
     let mut faults = Vec::new();
     loop {
         let (table, errors) = DeTable::parse_recoverable(&text);
@@ -25,8 +25,8 @@ pub(super) fn parse(sources: &Sources) -> (Tree, Vec<Fault>) {
         let open = first.find_map(|error| open_bracket(&text, error));
         if let Some(open) = open {
             let message = "not TOML: a bracket is not closed";
-            let fault =
-                sources.fault(Code::Syntax, Span::new(0, open.start..open.start + 1), message);
+            let span = Span::new(source, open.start..open.start + 1);
+            let fault = sources.fault(Code::Syntax, span, message);
             let close = if text[open.start..].starts_with('[') { ']' } else { '}' };
             let label = format!("no `{close}` before the next key or [table]");
             faults.push(fault.label(label));
@@ -34,12 +34,11 @@ pub(super) fn parse(sources: &Sources) -> (Tree, Vec<Fault>) {
             text.replace_range(open.start + 1..open.end, &format!("{blank}{close}"));
             continue;
         }
-        let root = Tree::from_table(table.get_ref(), 0, Span::new(0, 0..0));
-        faults.extend(
-            errors
-                .iter()
-                .map(|error| explain(sources, error.message(), error.span().unwrap_or_default())),
-        );
+        let root = Tree::from_table(table.get_ref(), source, Span::new(source, 0..0));
+        faults.extend(errors.iter().map(|error| {
+            let span = Span::new(source, error.span().unwrap_or_default());
+            explain(sources, error.message(), span)
+        }));
         // After an error the parser stumbles on through the rest of the line.
         faults.sort_by_key(|fault| (fault.line, fault.span.start));
         faults.dedup_by_key(|fault| fault.line);
@@ -80,21 +79,21 @@ fn open_bracket(text: &str, error: &toml::de::Error) -> Option<Range<usize>> {
 
 /// The faults of a file that is no TOML which are not the syntax errors in other words.
 pub(super) fn beside(faults: Vec<Fault>, syntax: &[Fault]) -> Vec<Fault> {
-    let lines: BTreeSet<usize> = syntax.iter().map(|fault| fault.line).collect();
+    let lines: BTreeSet<(usize, usize)> =
+        syntax.iter().map(|fault| (fault.source, fault.line)).collect();
     // What is missing may be what could not be read.
     let missing = [Code::MissingKey, Code::NotOne].map(Code::as_str);
-    let is_real = |fault: &Fault| !missing.contains(&fault.code) && !lines.contains(&fault.line);
+    let is_real = |fault: &Fault| {
+        !missing.contains(&fault.code) && !lines.contains(&(fault.source, fault.line))
+    };
     faults.into_iter().filter(is_real).collect()
 }
 
 /// A syntax error in the words of a user.
-fn explain(sources: &Sources, message: &str, range: Range<usize>) -> Fault {
-    let text = sources.text(0);
-    let rest = text.get(range.start..).unwrap_or_default();
-    let quote = text.get(range.clone()).unwrap_or_default();
-    let at = |message: &str| {
-        sources.fault(Code::Syntax, Span::new(0, range.clone()), format!("not TOML: {message}"))
-    };
+fn explain(sources: &Sources, message: &str, span: Span) -> Fault {
+    let rest = sources.text(span.source).get(span.start..).unwrap_or_default();
+    let quote = sources.quote(span);
+    let at = |message: &str| sources.fault(Code::Syntax, span, format!("not TOML: {message}"));
     let is_word =
         !quote.is_empty() && quote.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
     if message.starts_with("string values must be quoted") && quote.is_empty() {

@@ -27,6 +27,8 @@ pub(super) enum Value {
     Datetime,
     Array(Vec<Tree>),
     Table(Table),
+    /// What a variable with a fault of its own would be: nothing can be said of it.
+    Unknown,
 }
 
 /// A table in the order of the text.
@@ -73,6 +75,26 @@ impl Tree {
         Self { value, span }
     }
 
+    /// A table with nothing in it.
+    pub(super) fn empty(span: Span) -> Self {
+        Self { value: Value::Table(Table::new()), span }
+    }
+
+    /// Changes every place of a tree.
+    pub(super) fn move_places(&mut self, moved: &impl Fn(Span) -> Span) {
+        self.span = moved(self.span);
+        match &mut self.value {
+            Value::Array(items) => items.iter_mut().for_each(|item| item.move_places(moved)),
+            Value::Table(table) => {
+                for entry in table.values_mut() {
+                    entry.key = moved(entry.key);
+                    entry.tree.move_places(moved);
+                }
+            }
+            _ => {}
+        }
+    }
+
     pub(super) fn table(&self) -> Option<&Table> {
         match &self.value {
             Value::Table(table) => Some(table),
@@ -104,6 +126,7 @@ impl Tree {
             Value::Datetime => "a date or time",
             Value::Array(_) => "a list",
             Value::Table(_) => "a table",
+            Value::Unknown => "unknown",
         }
     }
 
@@ -142,6 +165,8 @@ impl Tree {
             Value::Float(number) => format!("{number:?}"),
             Value::Bool(value) => value.to_string(),
             Value::Datetime => "datetime".to_owned(),
+            // Nothing is known to be the same.
+            Value::Unknown => format!("unknown {:?}", self.span),
             Value::Array(items) => {
                 let items: Vec<_> = items.iter().map(Self::normal).collect();
                 format!("[{}]", items.join(","))
@@ -187,7 +212,7 @@ impl<'de> Deserializer<'de> for &'de Tree {
             },
             Value::Float(number) => visitor.visit_f64(*number),
             Value::Bool(value) => visitor.visit_bool(*value),
-            Value::Datetime => visitor.visit_unit(),
+            Value::Datetime | Value::Unknown => visitor.visit_unit(),
             Value::Array(items) => visitor.visit_seq(SeqDeserializer::new(items.iter())),
             Value::Table(table) => visitor.visit_map(entries(table)),
         }

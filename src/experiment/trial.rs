@@ -6,10 +6,13 @@ use indexmap::IndexMap;
 use serde_json::Value;
 
 use super::beside::{self, Mention};
+use super::compose::Composed;
 use super::fault::{Faults, Sources};
 use super::meaning::Stages;
 use super::spec::{Criterion, Data, Experiment, Stage};
 use super::sweep::{Arm, Axis, Sweep};
+use super::tree::Tree;
+use super::write;
 use crate::network::{Network, zoo};
 
 /// An experiment without faults.
@@ -17,6 +20,9 @@ use crate::network::{Network, zoo};
 pub struct Checked {
     /// The file's content, `--set`s applied, the sweep not.
     pub experiment: Experiment,
+    /// How many files the experiment's own extends; then its text does not say all.
+    pub bases: usize,
+    root: Tree,
     /// The axes with what each shows for its points.
     axes: Vec<(String, Vec<Value>)>,
     arms: Vec<Arm>,
@@ -48,7 +54,12 @@ pub struct Trial {
 
 impl Checked {
     /// None if a stage is not readable, which is a fault that has been reported.
-    pub(super) fn new(experiment: Experiment, stages: Stages, sources: &Sources) -> Option<Self> {
+    pub(super) fn new(
+        composed: Composed,
+        experiment: Experiment,
+        stages: Stages,
+        sources: &Sources,
+    ) -> Option<Self> {
         let mentions = beside::mentions(&stages, sources);
         let shown = |axis: &Axis| -> Option<Vec<Value>> {
             axis.points.iter().map(|point| point.shown.read().ok()).collect()
@@ -62,7 +73,14 @@ impl Checked {
             Some(Variants { name, stages, chosen: stage.chosen })
         });
         let stages = stages.collect::<Option<_>>()?;
-        Some(Self { experiment, axes, arms, stages, mentions })
+        let Composed { root, bases, .. } = composed;
+        Some(Self { experiment, bases, root, axes, arms, stages, mentions })
+    }
+
+    /// The experiment in one piece, as TOML: with what it extends, variables written out and `--set`s
+    /// applied. Defaults stay unwritten.
+    pub fn to_toml(&self) -> String {
+        write::to_toml(&self.root)
     }
 
     /// Checks what the experiment says of files beside it; `is_file` is told a path as the experiment

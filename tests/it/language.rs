@@ -1,11 +1,25 @@
 //! Faults of experiment files, as a user sees them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::{fs, io};
 
 use expect_test::expect_file;
-use graftwork::experiment::{self, Checked, Faults};
+use graftwork::experiment::{self, Alone, Checked, Faults, Files};
+
+/// The files of the disk, as the command line gives them.
+struct Disk;
+
+impl Files for Disk {
+    fn read(&self, path: &Path) -> io::Result<String> {
+        fs::read_to_string(path)
+    }
+
+    fn names(&self, folder: &Path) -> Vec<String> {
+        let names = fs::read_dir(folder).into_iter().flatten();
+        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
 
 fn files(folder: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).expect("the folder is there");
@@ -19,7 +33,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
 
 /// Loads an experiment and looks at the files that it names.
 fn load(file: &Path, text: &str) -> Result<Checked, Faults> {
-    let checked = experiment::load(&file.display().to_string(), text, &[])?;
+    let checked = experiment::load(&file.display().to_string(), text, &[], &Disk)?;
     let folder = file.parent().expect("the file is in a folder");
     checked.look_beside(&|path| folder.join(path).is_file())?;
     Ok(checked)
@@ -55,7 +69,7 @@ fn the_experiment_of_the_readme_loads() {
     let readme = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("README.md");
     let readme = fs::read_to_string(readme).unwrap();
     let block = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
-    if let Err(faults) = experiment::load("README.md", block.expect("an example"), &[]) {
+    if let Err(faults) = experiment::load("README.md", block.expect("an example"), &[], &Alone) {
         panic!("{faults}");
     }
 }
@@ -115,12 +129,48 @@ fn check_says_what_a_sound_file_has_and_takes_sets() {
 }
 
 #[test]
+fn check_shows_faults_where_they_stand_and_an_experiment_in_one_piece() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("bases")).unwrap();
+    let base = "name = 'base'\n[vars]\nepochs = 1\n[stage.dense.pretrain]\nmodel.lenet5 = {}\n\
+        data.mnist = {}\nepochs = '$epochs'\n";
+    fs::write(folder.path().join("bases/base.toml"), base).unwrap();
+    let own = "extends = 'bases/base.toml'\nname = 'own'\n";
+    fs::write(folder.path().join("own.toml"), own).unwrap();
+    let (code, text, _) =
+        graftwork_in(folder.path(), &["check", "own.toml", "--resolved", "--set", "vars.epochs=3"]);
+    assert_eq!(code, Some(0));
+    let resolved = "# own.toml\nname = \"own\"\n\n[stage.dense.pretrain]\nmodel.lenet5 = {}\n\
+        data.mnist = {}\nepochs = 3\n\n";
+    assert_eq!(text, resolved);
+
+    let sets = ["--set", "vars.epochs=many"];
+    let (code, text, _) =
+        graftwork_in(folder.path(), &[&["check", "own.toml"], &sets[..]].concat());
+    assert_eq!(code, Some(1));
+    assert!(text.contains("::: bases/base.toml:7:11"), "the use in the base: {text}");
+    let (code, _, said) =
+        graftwork_in(folder.path(), &["--json", "check", "own.toml", "--resolved"]);
+    assert_eq!(code, Some(2), "{said}");
+
+    fs::write(folder.path().join("bases/base.toml"), base.replace("epochs = 1", "epoch = 1"))
+        .unwrap();
+    let (code, text, _) = graftwork_in(folder.path(), &["--json", "check", "own.toml"]);
+    let faults: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, faults.len()), (Some(1), 1));
+    assert_eq!(
+        (&faults[0]["code"], &faults[0]["file"]),
+        (&"E050".into(), &"bases/base.toml".into())
+    );
+}
+
+#[test]
 fn init_writes_an_experiment_without_faults_and_never_over_another() {
     let folder = tempfile::tempdir().unwrap();
     let (code, _, said) = graftwork_in(folder.path(), &["init", "my-study.toml"]);
     assert_eq!(code, Some(0), "{said}");
     let text = fs::read_to_string(folder.path().join("my-study.toml")).unwrap();
-    let checked = experiment::load("my-study.toml", &text, &[]);
+    let checked = experiment::load("my-study.toml", &text, &[], &Alone);
     let checked = checked.unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!(checked.experiment.name, "my-study");
     let same = |name: &str| Some(name.to_owned());

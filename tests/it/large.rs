@@ -3,14 +3,14 @@
 
 use std::fmt::Write;
 
-use graftwork::experiment::{self, Checked, Faults};
+use graftwork::experiment::{self, Alone, Checked, Faults};
 use graftwork::plan::{self, Digests};
 
 const DENSE: &str = "[stage.dense.pretrain]\nmodel.lenet5 = {}\ndata.mnist = {}\nepochs = 1\n";
 
 /// Loads a text and shows its faults.
 fn load(text: &str) -> Result<Checked, (Faults, String)> {
-    experiment::load("large.toml", text, &[]).map_err(|faults| {
+    experiment::load("large.toml", text, &[], &Alone).map_err(|faults| {
         let shown = faults.to_string();
         (faults, shown)
     })

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
+use graftwork::digest;
+use graftwork::experiment::{self, Alone};
 use graftwork::ledger::{Ledger, NewRun, RunId, TrialRecord};
 use graftwork::plan::{self, Digests, Plan, Selection};
 use graftwork::protocol::{Event, Job, Point, Progress, Ready};
 use graftwork::recipe::StageKey;
 use graftwork::schedule::{self, Executor, Notice, Observer, Policy, Signal, Summary, Token, Work};
 use graftwork::store::Store;
-use graftwork::{digest, experiment};
 use petgraph::graph::NodeIndex;
 use tempfile::TempDir;
 
@@ -179,7 +180,7 @@ impl World {
 
     pub(crate) fn plan(&self, text: &str, sets: &[&str]) -> Plan {
         let sets: Vec<String> = sets.iter().map(|&set| set.to_owned()).collect();
-        let checked = experiment::load("test.toml", text, &sets);
+        let checked = experiment::load("test.toml", text, &sets, &Alone);
         let checked = checked.unwrap_or_else(|faults| panic!("{faults}"));
         let data = |name: &str| Some(format!("{name} {}", self.data));
         let files = |path: &str| digest::digest(&self.folder.join(path)).ok();

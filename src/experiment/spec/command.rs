@@ -17,6 +17,9 @@ pub struct Command {
     /// The program and its arguments, no shell in between. `{out}`, `{seed}`, `{params}` (a JSON file),
     /// and names of inputs, files and parameters (`{lr}`, `{size.w}`) in braces stand for their values;
     /// `{{` and `}}` are braces.
+    ///
+    /// Variables, `"$name"` and `${name}`, are written out before that; `$$` is a dollar sign, as a shell
+    /// is to see it.
     #[schemars(length(min = 1))]
     pub program: Vec<String>,
     /// Stages whose files it reads, by role; `{role}` is the folder of the stage's checkpoint.
@@ -29,8 +32,8 @@ pub struct Command {
         }
     ))]
     pub inputs: IndexMap<String, String>,
-    /// Files that decide its result, by name, relative to the experiment file; `{name}` is the file's
-    /// path. It runs again when one changes, wherever it lies. Comments and blank lines of `.py` files
+    /// Files that decide its result, by name, relative to the experiment file that is run, also where a
+    /// file that it extends states them; `{name}` is the file's path. It runs again when one changes, wherever it lies. Comments and blank lines of `.py` files
     /// do not count where they certainly mean nothing.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     #[schemars(extend(

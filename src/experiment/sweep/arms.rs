@@ -46,7 +46,7 @@ pub(super) fn arms(
     let kept = choices.exclude(&excludes)?;
     let all = choices.include(kept, &includes)?;
     if all.is_empty() {
-        let place = root.entry(&["sweep", "exclude"]).map_or(Span::new(0, 0..0), |entry| entry.key);
+        let place = root.entry(&["sweep", "exclude"]).map_or(Span::start(), |entry| entry.key);
         let fault = sources.fault(Code::EmptySweep, place, "nothing is left of the sweep");
         let help = "leave a rule out, or name fewer values in it";
         choices.faults.push(fault.label("drops every combination").help(help));
@@ -67,7 +67,7 @@ fn seeds(root: &Tree) -> Vec<u64> {
 }
 
 fn too_many(root: &Tree, sources: &Sources, trials: &str) -> Fault {
-    let span = root.entry(&["sweep"]).map_or(Span::new(0, 0..0), |entry| entry.key);
+    let span = root.entry(&["sweep"]).map_or(Span::start(), |entry| entry.key);
     let message = format!("the sweep has {trials} trials, and {MOST_TRIALS} is the most");
     let fault = sources.fault(Code::TooManyTrials, span, message);
     let help = "leave out values, or make several experiments";

@@ -116,7 +116,7 @@ mod tests {
     #[track_caller]
     fn check(claims: &mut Claims, path: &str, owner: usize, expected: Option<(usize, &str)>) {
         let path: Vec<String> = path.split('.').map(str::to_owned).collect();
-        let conflict = claims.claim(&path, owner, Span::new(0, 0..0));
+        let conflict = claims.claim(&path, owner, Span::start());
         let found = conflict.as_ref().map(|conflict| (conflict.owner, conflict.what()));
         let expected = expected.map(|(owner, what)| (owner, what.to_owned()));
         assert_eq!(found, expected, "{path:?}");

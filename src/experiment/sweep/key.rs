@@ -199,15 +199,9 @@ impl<'a> Resolver<'a> {
     }
 
     fn place(&self, segment: Option<&Segment>) -> Span {
-        let (Some((_, range)), written) = (segment, self.sources.quote(self.key)) else {
-            return self.key;
-        };
-        // Escapes move the places; then the whole key is marked.
-        let quote = usize::from(written.starts_with(['"', '\'']));
-        if written.get(quote..written.len().saturating_sub(quote)) != Some(self.name) {
-            return self.key;
+        match segment {
+            Some((_, range)) => self.sources.part(self.key, self.name, range.clone()),
+            None => self.key,
         }
-        let start = self.key.start + quote + range.start;
-        Span { start, end: start + range.len(), ..self.key }
     }
 }

@@ -10,7 +10,7 @@ mod named;
 mod release;
 mod rules;
 
-pub(super) use release::release;
+pub(super) use release::{Statement, forget, release};
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;

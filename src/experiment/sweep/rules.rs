@@ -18,7 +18,7 @@ pub(super) struct Rule {
     pub(super) span: Span,
     /// By axis; the seeds are the axis behind the last.
     pub(super) picks: BTreeMap<usize, Vec<usize>>,
-    /// Whether it names a value that its axis has no more, since a `--set` gave the axis others.
+    /// Whether it names a value that its axis has no more, since another text gave the axis others.
     pub(super) is_void: bool,
 }
 
@@ -192,17 +192,18 @@ impl<'a> Rules<'a> {
         None
     }
 
-    /// Whether an axis has been given other values by another text than the one that has the rule.
+    /// Whether an axis has been given other values by another text than the one that has the rule: a
+    /// `--set`, or a file that extends that one.
     fn is_foreign(&self, index: usize, value: &Tree, axes: &[Axis]) -> bool {
         match axes.get(index) {
-            Some(axis) => axis.key.source != value.span.source,
+            Some(axis) => self.sources.may_replace(axis.key, value.span),
             None => matches!(value.value, Value::Integer(_)) && self.is_set("seeds", value),
         }
     }
 
     fn is_set(&self, key: &str, value: &Tree) -> bool {
         let entry = self.root.entry(&[key]);
-        entry.is_some_and(|entry| entry.tree.span.source != value.span.source)
+        entry.is_some_and(|entry| self.sources.may_replace(entry.tree.span, value.span))
     }
 
     fn unknown_axis(&mut self, key: &str, name: &str, entry: &Entry, axes: &[Axis]) {

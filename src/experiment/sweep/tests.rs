@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use proptest::sample::subsequence;
 
 use super::super::spec::{Adapt, Method, Stage};
-use super::super::{Checked, Trial, label, load};
+use super::super::{Alone, Checked, Trial, label, load};
 
 const STAGES: &str = r#"
 [stage.dense.pretrain]
@@ -50,13 +50,13 @@ fn text(sweep: &str) -> String {
 #[track_caller]
 fn load_with(sweep: &str, sets: &[&str]) -> Checked {
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
-    load("sweeps.toml", &text(sweep), &sets).unwrap_or_else(|faults| panic!("{faults}"))
+    load("sweeps.toml", &text(sweep), &sets, &Alone).unwrap_or_else(|faults| panic!("{faults}"))
 }
 
 #[track_caller]
 fn faults_with(sweep: &str, sets: &[&str], expect: &Expect) {
     let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
-    let faults = load("sweeps.toml", &text(sweep), &sets).unwrap_err();
+    let faults = load("sweeps.toml", &text(sweep), &sets, &Alone).unwrap_err();
     expect.assert_eq(&format!("{faults}\n"));
 }
 
@@ -151,7 +151,8 @@ fn a_list_that_is_one_value_is_told_from_a_list_of_values() {
     ] {
         let sweep = format!("{axis}[[sweep.exclude]]\n\"moved.freeze\" = {rule}\n");
         let text = format!("{}freeze = []\n", text(&sweep));
-        let checked = load("sweeps.toml", &text, &[]).unwrap_or_else(|faults| panic!("{faults}"));
+        let checked =
+            load("sweeps.toml", &text, &[], &Alone).unwrap_or_else(|faults| panic!("{faults}"));
         let shown: Vec<_> = checked.trials().iter().map(|t| label(&t.settings[0])).collect();
         assert_eq!(shown, left, "{rule}");
     }
@@ -166,7 +167,7 @@ fn a_rule_can_name_a_value_by_what_tables_show() {
 #[test]
 fn combinations_that_are_excluded_need_not_be_legal() {
     let sweep = "[sweep]\n\"moved.target\" = [{ usps = {} }, { cifar100 = {} }]\n";
-    assert!(load("sweeps.toml", &text(sweep), &[]).is_err(), "other classes");
+    assert!(load("sweeps.toml", &text(sweep), &[], &Alone).is_err(), "other classes");
     let rule = "[[sweep.exclude]]\n\"moved.target\" = \"cifar100\"\n";
     assert_eq!(load_with(&format!("{sweep}{rule}"), &[]).trials().len(), 1);
 }
@@ -214,23 +215,28 @@ fn a_set_inside_a_setting_of_a_point_is_a_fault() {
         METHODS,
         &["moved.method.dann.lambda=0.5"],
         &expect![[r#"
-        error[E066]: --set moved.method.dann.lambda contradicts the axis `method`, whose points set `moved.method`
-         --> --set:1:1
-          |
-        1 | moved.method.dann.lambda=0.5
-          | ^^^^^^^^^^^^^^^^^^^^^^^^ cannot hold beside `moved.method`
-          |
-          = help: set all of `moved.method`, which takes it out of the points, or give the axis other points: --set 'sweep.method=[{ label = "…", "moved.method" = … }]'
+            error[E066]: --set moved.method.dann.lambda contradicts the axis `method`, whose points set `moved.method`
+              --> --set:1:1
+               |
+             1 | moved.method.dann.lambda=0.5
+               | ^^^^^^^^^^^^^^^^^^^^^^^^ cannot hold beside `moved.method`
+               |
+              ::: sweeps.toml:11:1
+               |
+            11 | "moved.method" = { dann = {} }
+               | -------------- set here
+               |
+               = help: set all of `moved.method`, which takes it out of the points, or give the axis other points: --set 'sweep.method=[{ label = "…", "moved.method" = … }]'
 
-        1 fault in --set
-    "#]],
+            1 fault in --set
+        "#]],
     );
 }
 
 #[test]
 fn a_set_of_another_alternative_than_a_point_sets_is_a_fault() {
     for set in ["dense.optimizer.sgd.momentum=0.5", "moved.method.coral={}"] {
-        let faults = load("sweeps.toml", &text(METHODS), &[set.to_owned()]).unwrap_err();
+        let faults = load("sweeps.toml", &text(METHODS), &[set.to_owned()], &Alone).unwrap_err();
         assert_eq!(faults.0[0].code, "E066", "{faults}");
     }
 }
@@ -272,8 +278,9 @@ fn data_that_one_criterion_looks_at_changes_something() {
     );
     let stated =
         |sweep: &str| text(sweep).replace("sparsity = 0.5", "sparsity = 0.5\ndata.mnist = {}");
-    assert!(load("sweeps.toml", &stated(&both), &[]).is_ok());
-    let faults = load("sweeps.toml", &stated(&format!("[sweep]\n{data}")), &[]).unwrap_err();
+    assert!(load("sweeps.toml", &stated(&both), &[], &Alone).is_ok());
+    let faults =
+        load("sweeps.toml", &stated(&format!("[sweep]\n{data}")), &[], &Alone).unwrap_err();
     assert_eq!(faults.0[0].code, "E062");
 }
 
@@ -293,7 +300,7 @@ fn long_axes_and_many_rules_are_no_matter() {
             writeln!(sweep, "\"dense.epochs\" = {number}").unwrap();
         }
     }
-    let faults = load("sweeps.toml", &text(&sweep), &[]).unwrap_err();
+    let faults = load("sweeps.toml", &text(&sweep), &[], &Alone).unwrap_err();
     assert_eq!(faults.0[0].code, "E022", "ten million trials");
     let sweep = sweep.split("[[sweep.many]]").next().unwrap();
     assert_eq!(load_with(sweep, &[]).trials().len(), 5_000);
@@ -305,7 +312,7 @@ fn rules_that_name_too_much_are_refused() {
     let axes = format!("\"moved.epochs\" = {numbers}\n\"dense.epochs\" = {numbers}\n");
     let rule = format!("[[sweep.include]]\n\"moved.epochs\" = {numbers}\n");
     let sweep = format!("[sweep]\n{axes}{}", rule.repeat(50));
-    let faults = load("sweeps.toml", &text(&sweep), &[]).unwrap_err();
+    let faults = load("sweeps.toml", &text(&sweep), &[], &Alone).unwrap_err();
     let last = faults.0.last().expect("a fault");
     assert_eq!((last.code, faults.0.len()), ("E022", 38), "each before adds nothing");
 }
@@ -423,7 +430,7 @@ proptest! {
         (extents, excludes, includes) in sweep(),
     ) {
         let sweep = spell(extents, &excludes, &includes);
-        let loaded = load("sweeps.toml", &text(&sweep), &[]);
+        let loaded = load("sweeps.toml", &text(&sweep), &[], &Alone);
         let Some(expected) = reference(extents, &excludes, &includes) else {
             let faults = loaded.expect_err("a rule does nothing, or nothing is left");
             prop_assert!(faults.0.iter().all(|fault| ["E064", "E065"].contains(&fault.code)));

@@ -1,12 +1,9 @@
 //! Random experiments, made from the JSON Schema: what the language can say, they say.
 
 use std::collections::BTreeSet;
-use std::sync::LazyLock;
 
 use graftwork::experiment;
 use serde_json::{Map, Value, json};
-
-static SCHEMA: LazyLock<Value> = LazyLock::new(experiment::schema);
 
 /// Patterns of layers that most networks of the language have.
 const LAYERS: [&str; 4] = ["fc1", "*1", "f*2", "fc*"];
@@ -67,7 +64,7 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn stage() -> Self {
-        Self::new(&SCHEMA["properties"]["stage"]["additionalProperties"])
+        Self::new(&experiment::language()["properties"]["stage"]["additionalProperties"])
     }
 
     /// The kinds of stages. What a program is told has rules of its own, which the schema does not say:
@@ -79,7 +76,8 @@ impl Place {
     fn new(used: &'static Value) -> Self {
         let (mut typed, mut name) = (used, "");
         while let Some(target) = typed["$ref"].as_str().or(typed["allOf"][0]["$ref"].as_str()) {
-            typed = SCHEMA.pointer(target.trim_start_matches('#')).expect("the type is defined");
+            let path = target.trim_start_matches('#');
+            typed = experiment::language().pointer(path).expect("the type is defined");
             name = target.rsplit('/').next().unwrap_or_default();
         }
         Self { name, used, typed }

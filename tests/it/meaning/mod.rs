@@ -11,7 +11,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use generate::{Dice, Place, at, leaves};
-use graftwork::experiment;
+use graftwork::experiment::{self, Alone};
 use graftwork::plan::{self, Digests};
 use graftwork::recipe::StageKey;
 use proptest::prelude::any;
@@ -117,7 +117,7 @@ fn trained_on(meaning: &Value) -> Option<Value> {
 /// Writes an experiment in one of its ways and plans it; nothing if it has faults.
 fn known(stages: &Stages, dice: &mut Dice) -> Option<Known> {
     let (text, names) = spell(stages, dice);
-    let checked = experiment::load("random.toml", &text, &[]).ok()?;
+    let checked = experiment::load("random.toml", &text, &[], &Alone).ok()?;
     let digests = Digests { data: &|name| Some(name.to_owned()), files: &|_| None };
     let plan = plan::plan(&checked.trials(), digests);
     let key = |name: &String| plan.graph[plan.trials[0].stages[name.as_str()]].key;
