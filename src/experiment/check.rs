@@ -6,6 +6,10 @@ use super::fault::{Code, Fault, Sources, Span, list, nearest};
 use super::grammar::{List, Names, Pattern, Rule, Table, What};
 use super::tree::{self, Entry, Tree, Value};
 
+/// Further faults of one list tell nothing new; each that is shown costs a reading of its line, which
+/// may have the whole list on it.
+const MOST_FAULTS: usize = 100;
+
 /// A text that names a stage or layers, found on the way.
 #[derive(Debug, Clone)]
 pub(super) struct Name {
@@ -195,8 +199,9 @@ impl<'a> Walker<'a> {
                 fault.label(needs).help_if(about)
             });
         }
+        let most = self.faults.len() + MOST_FAULTS;
         if rules.distinct {
-            self.distinct(items);
+            self.distinct(items, most);
         }
         if rule.names == Some(Names::Layer) {
             for (text, span) in items.iter().filter_map(|item| Some((item.text()?, item.span))) {
@@ -204,17 +209,24 @@ impl<'a> Walker<'a> {
             }
         }
         for item in items {
+            if self.faults.len() >= most {
+                break;
+            }
             self.enter(None, item, &rules.items);
         }
     }
 
-    fn distinct(&mut self, items: &[Tree]) {
+    /// Reports values that are stated twice, up to a number of faults.
+    fn distinct(&mut self, items: &[Tree], most: usize) {
         // A list may be long, so that each is not compared with each.
         let mut seen: HashMap<String, Span> = HashMap::new();
         for item in items {
             let first = *seen.entry(item.normal()).or_insert(item.span);
             if first == item.span {
                 continue;
+            }
+            if self.faults.len() >= most {
+                break;
             }
             let quote = self.sources.short_quote(item.span, "the same value");
             let message = format!("{} states {quote} twice", self.place());

@@ -253,7 +253,7 @@ impl<'a> Analysis<'a> {
         let mut inputs = Vec::new();
         for (reference, node) in references(variant).zip(&key.2) {
             let Some(other) = self.stages.stages.get_index_of(&reference.text) else {
-                let fault = self.unknown_stage(name, reference);
+                let fault = self.unknown_stage(stage, name, reference);
                 self.keep(stage, fault, combination);
                 continue;
             };
@@ -277,10 +277,11 @@ impl<'a> Analysis<'a> {
         node
     }
 
-    fn unknown_stage(&self, stage: &str, reference: &Name) -> Fault {
+    fn unknown_stage(&self, index: usize, stage: &str, reference: &Name) -> Fault {
         let Name { key, text, span, .. } = reference;
-        let names = || self.stages.stages.keys().map(String::as_str);
-        let others = || names().filter(|name| *name != stage);
+        // By index: there may be thousands of such faults, and each goes by all names.
+        let names = || self.stages.stages.keys().map(String::as_str).enumerate();
+        let others = || names().filter(|(other, _)| *other != index).map(|(_, name)| name);
         let message = format!("stage `{stage}`: {key} = {text:?} names no stage");
         let label = nearest(text, others())
             .map_or("no such stage".to_owned(), |near| format!("did you mean \"{near}\"?"));

@@ -68,6 +68,16 @@ fn many_faults_are_all_shown() {
 }
 
 #[test]
+fn the_first_faults_of_a_long_list_are_enough() {
+    for seed in ["1", "-1"] {
+        let seeds = vec![seed; 50_000].join(", ");
+        let (faults, _) =
+            load(&format!("name = \"large\"\nseeds = [{seeds}]\n{DENSE}")).unwrap_err();
+        assert_eq!(faults.0.len(), 100, "{seed}");
+    }
+}
+
+#[test]
 fn many_stages_that_start_nowhere_are_not_listed_in_full_each_time() {
     let text = lines(DENSE, 5_000, |number| {
         finetune(&format!("s{number}"), &format!("nowhere-{number}-at-all"))
