@@ -37,7 +37,8 @@ echo fit >> ran.txt
 echo \"lr $1\" > $3/model.bin
 echo talk
 printf '{\"name\": \"test/loss\", \"step\": 3, \"value\": %s}\\n' $1 > $3/m.jsonl
-cp $4 params.txt
+cp $4 params.$2
+mv params.$2 params.txt
 ";
 
 struct Commands(Place);
