@@ -113,7 +113,7 @@ mod tests {
             inputs: BTreeMap::from([("first-one".to_owned(), PathBuf::from("/store/a"))]),
             data: BTreeMap::new(),
             draft: PathBuf::from("/store/draft"),
-            folder: PathBuf::from("/work"),
+            folder: PathBuf::from("/study"),
             files: BTreeMap::new(),
         }
     }
@@ -134,7 +134,7 @@ mod tests {
         let places = Places::of(&command, &job(&command)).unwrap();
         let expected = [
             "python3",
-            "/work/src/fit.py",
+            "/study/src/fit.py",
             "--lr=0.1",
             "3",
             "/store/a/m.bin",
