@@ -484,6 +484,11 @@ mod tests {
             let value = store.root().var_copy("w", &Tensor::from_slice(&start));
             let mut theirs = libtorchs(&rule, &store);
             for step in 0..6 {
+                // Each step starts from the same weights: where a gradient is near zero, Adam and
+                // RMSprop divide by almost nothing, and rounding of earlier steps would grow.
+                let before: Vec<f32> = Vec::try_from(&value.detach()).unwrap();
+                let same = Tensor::from_slice(&before);
+                no_grad(|| ours.params_mut()["fc.weight"].value.copy_(&same.view([1, -1])));
                 take_step(&mut optimizer, &mut ours, &a, clip_norm);
                 let loss = (value.square() * &a).sum(Kind::Float) * 0.5;
                 match clip_norm {
@@ -491,10 +496,10 @@ mod tests {
                     None => theirs.backward_step(&loss),
                 }
                 let expected: Vec<f32> = Vec::try_from(&value.detach()).unwrap();
-                for (ours, expected) in weights(&ours).iter().zip(&expected) {
+                for ((ours, expected), before) in weights(&ours).iter().zip(&expected).zip(&before) {
                     prop_assert!(
-                        (ours - expected).abs() < 2e-5 * (1.0 + expected.abs()),
-                        "step {step}: {ours}, expected {expected}"
+                        (ours - expected).abs() < 5e-6 * (1.0 + before.abs() + expected.abs()),
+                        "step {step}: {before} to {ours}, expected {expected}"
                     );
                 }
             }
