@@ -32,10 +32,6 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     let coloured = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     for file in &args.files {
         let Read { name, checked, .. } = files::load(file, &args.sets)?;
-        let folder = super::prepare::folder(file);
-        let checked = checked.and_then(|checked| {
-            checked.look_beside(&|path| folder.join(path).is_file()).map(|()| checked)
-        });
         if !context.json {
             match &checked {
                 Ok(checked) if args.resolved => println!("# {name}\n{}", checked.to_toml()),

@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::prepare::{Planned, count, folder};
+use super::files::folder;
+use super::prepare::{Planned, count};
 use super::{Context, Outcome};
 use crate::experiment::label;
 use crate::plan::{Diff, Gone, Presence};

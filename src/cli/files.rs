@@ -39,12 +39,20 @@ pub(super) struct Read {
     pub checked: Result<Checked, Faults>,
 }
 
-/// Reads and checks an experiment.
+/// Reads and checks an experiment, and whether the files are there that its stages name.
 pub(super) fn load(file: &Path, sets: &[String]) -> anyhow::Result<Read> {
     let name = file.display().to_string();
     let text = read(file)?;
-    let checked = experiment::load(&name, &text, sets, &Disk);
+    let folder = folder(file);
+    let checked = experiment::load(&name, &text, sets, &Disk).and_then(|checked| {
+        checked.look_beside(&|path| folder.join(path).is_file()).map(|()| checked)
+    });
     Ok(Read { name, text, checked })
+}
+
+/// The folder of an experiment's file, which paths in it are relative to.
+pub(super) fn folder(file: &Path) -> &Path {
+    file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
 }
 
 /// The text of an experiment's file.

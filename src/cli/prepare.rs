@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use petgraph::graph::NodeIndex;
 
 use super::data::{digests, library};
-use super::files::{self, Read};
+use super::files::{self, Read, folder};
 use super::{Context, Outcome};
 use crate::dataset::{DatasetError, Found};
 use crate::digest::Files;
@@ -81,14 +81,9 @@ impl Planned {
                 return Ok(None);
             }
         };
-        let folder = folder(file);
-        if let Err(faults) = checked.look_beside(&|path| folder.join(path).is_file()) {
-            eprintln!("{faults}");
-            return Ok(None);
-        }
         let text = if checked.bases > 0 { checked.to_toml() } else { text };
         let trials = checked.trials();
-        let files = files(&trials, folder)?;
+        let files = files(&trials, folder(file))?;
         let library = library(context);
         let found: BTreeMap<String, Result<Found, DatasetError>> = datasets(&trials)
             .into_iter()
@@ -191,11 +186,6 @@ fn datasets(trials: &[Trial]) -> Vec<&'static str> {
     let used: HashSet<&str> =
         stages.flat_map(|stage| stage.data()).map(|(_, data)| data.name()).collect();
     Data::NAMES.into_iter().filter(|name| used.contains(name)).collect()
-}
-
-/// The folder of an experiment file, which paths in it are relative to.
-pub(super) fn folder(file: &Path) -> &Path {
-    file.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
 }
 
 /// Content digests of the files that the stages of these trials name.

@@ -10,9 +10,9 @@ use anyhow::Context as _;
 use petgraph::graph::NodeIndex;
 use serde_json::json;
 
+use super::files::folder;
 use super::prepare::{
-    ExperimentArgs, Past, Prepared, SelectionArgs, count, duration, folder, host, ledger_path,
-    open_ledger,
+    ExperimentArgs, Past, Prepared, SelectionArgs, count, duration, host, ledger_path, open_ledger,
 };
 use super::{Context, Outcome, progress};
 use crate::experiment::label;

@@ -1,12 +1,12 @@
 //! The experiment language: text to checked trials.
 //!
 //! [`load`] reads a file in passes: TOML to trees with places (`syntax`, `tree`), of the file and of
-//! those that it extends; variables are written out and the trees laid over each other (`compose`), and
-//! `--set`s applied (`sets`); the one tree is checked against the language, which is the JSON Schema of
-//! the spec types (`check`, `grammar`); the sweep's axes are resolved and its combinations made
-//! (`sweep`); every combination is checked for what it means: references, loops, shapes of networks
-//! (`meaning`, `networks`); and values of an axis that mean the same are looked for (`repeats`). All
-//! faults are reported at once. Nothing here touches a file: [`Files`] is given.
+//! those that it extends; variables are written out and the trees laid over each other (`compose`),
+//! and `--set`s applied (`sets`); the one tree is checked against the language, which is the JSON
+//! Schema of the spec types (`check`, `grammar`); the sweep's axes are resolved and its combinations
+//! made (`sweep`); every combination is checked for what it means: references, loops, shapes of
+//! networks (`meaning`, `networks`); and values of an axis that mean the same are looked for
+//! (`repeats`). All faults are reported at once. Nothing here touches a file: [`Files`] is given.
 
 mod beside;
 mod check;

@@ -1,9 +1,9 @@
 //! Lays an experiment over what it extends.
 //!
-//! Tables are merged key by key; whatever else the upper file states replaces what the lower says,
-//! and so does another alternative of a choice, with all its settings. What the upper file states
-//! takes the lower's axes over it out of the sweep, as `sweep::release` says. Before all that goes what the upper file is
-//! `without`.
+//! What the upper file is `without` goes first. Then tables are merged key by key; whatever else the
+//! upper file states replaces what the lower says, and so does another alternative of a choice, with
+//! all its settings. What the upper file states takes the lower's axes over it out of the sweep, as
+//! `sweep::release` says.
 
 use std::collections::HashSet;
 

@@ -219,4 +219,4 @@ fn shown(value: &Tree) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -5,7 +5,8 @@ use proptest::sample::subsequence;
 use super::super::spec::{Adapt, Method, Stage};
 use super::super::{Alone, Checked, Trial, label, load};
 
-const STAGES: &str = r#"
+/// A network trained, pruned and adapted; no sweep.
+pub(in crate::experiment) const STAGES: &str = r#"
 [stage.dense.pretrain]
 model.lenet5 = {}
 data.mnist = {}

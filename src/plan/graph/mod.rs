@@ -46,6 +46,19 @@ pub struct GraphBox {
 }
 
 impl GraphBox {
+    /// The box of a stage name before its stages are counted; their kind is not known yet.
+    fn empty(name: &str) -> Self {
+        Self {
+            id: name.to_owned(),
+            name: name.to_owned(),
+            kind: StageKind::Pretrain,
+            count: 0,
+            cached: 0,
+            inputs: IndexSet::new(),
+            varies: Vec::new(),
+        }
+    }
+
     /// `cached` where all of it is, `3 cached` where some is.
     fn cached(&self) -> String {
         match self.cached {
@@ -61,11 +74,7 @@ impl Graph {
     pub fn of_names(plan: &Plan, is_cached: &dyn Fn(NodeIndex) -> bool) -> Self {
         let mut boxes: IndexMap<&str, GraphBox> = IndexMap::new();
         for name in plan.stage_names() {
-            let (kind, varies) = (StageKind::Pretrain, Vec::new());
-            let (id, name_) = (name.to_owned(), name.to_owned());
-            let inputs = IndexSet::new();
-            let empty = GraphBox { id, name: name_, kind, count: 0, cached: 0, inputs, varies };
-            boxes.insert(name, empty);
+            boxes.insert(name, GraphBox::empty(name));
         }
         let mut seen: HashSet<(&str, NodeIndex)> = HashSet::new();
         for trial in &plan.trials {

@@ -4,27 +4,8 @@ use expect_test::expect;
 
 use super::{axes, check, check_faults, codes, load_child};
 use crate::experiment::spec::Stage;
+use crate::experiment::sweep::tests::STAGES;
 use crate::experiment::{Checked, Trial, label};
-
-const STAGES: &str = r#"
-[stage.dense.pretrain]
-model.lenet5 = {}
-data.mnist = {}
-epochs = 3
-optimizer.sgd = { learning-rate = 0.05, momentum = 0.8 }
-
-[stage.thin.prune]
-from = "dense"
-criterion.magnitude = {}
-sparsity = 0.5
-
-[stage.moved.adapt]
-from = "thin"
-source.mnist = {}
-target.usps = {}
-method.mmd = { weight = 0.5 }
-epochs = 4
-"#;
 
 const SWEEP: &str = r#"
 [sweep]
