@@ -4,7 +4,7 @@
 //! to its standard output; whatever else it has to say goes to the stage's log or to standard error.
 //! An engine runs one stage at a time and stays alive between stages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,20 @@ pub struct Job {
     pub folder: PathBuf,
     /// Content digests of the stage's files, by the name that the stage gives them.
     pub files: BTreeMap<String, String>,
+    /// Epochs after which the network is kept in an [`epoch_file`] beside the stage's result; 0: before
+    /// the first.
+    pub keep_epochs: BTreeSet<u32>,
+}
+
+/// The file of a checkpoint that holds the network as it was after an epoch: `epoch-3.safetensors`.
+pub fn epoch_file(epoch: u32) -> String {
+    format!("epoch-{epoch}.safetensors")
+}
+
+/// The epoch whose network a file of a checkpoint holds, if it is such a file.
+pub fn epoch_of_file(name: &str) -> Option<u32> {
+    let epoch = name.strip_prefix("epoch-")?.strip_suffix(".safetensors")?.parse().ok()?;
+    (epoch_file(epoch) == name).then_some(epoch)
 }
 
 /// From the engine to the orchestrator.
@@ -136,6 +150,17 @@ mod any_float {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_file_of_an_epoch_is_known_by_its_name() {
+        for epoch in [0, 3, u32::MAX] {
+            assert_eq!(epoch_of_file(&epoch_file(epoch)), Some(epoch));
+        }
+        for name in ["epoch-03.safetensors", "epoch-+3.safetensors", "epoch-3", "model.safetensors"]
+        {
+            assert_eq!(epoch_of_file(name), None, "{name}");
+        }
+    }
 
     #[test]
     fn values_that_json_has_no_number_for_survive_the_line() {

@@ -114,11 +114,23 @@ fn canonical(stage: &Stage) -> Value {
     let Some(Value::Object(mut settings)) = tagged.remove(kind) else {
         unreachable!("a stage is a table with its kind as the only key");
     };
-    for key in stage.named_otherwise() {
-        settings.remove(key);
+    for path in stage.named_otherwise() {
+        remove(&mut settings, path);
     }
     let shape = SHAPES.field(SHAPES.root, kind).map(|field| field.shape);
     SHAPES.reduce(shape.unwrap_or(Shapes::LEAF), Value::Object(settings))
+}
+
+fn remove(settings: &mut Map<String, Value>, path: &[&str]) {
+    match path {
+        [] => {}
+        [key] => drop(settings.remove(*key)),
+        [key, below @ ..] => {
+            if let Some(Value::Object(table)) = settings.get_mut(*key) {
+                remove(table, below);
+            }
+        }
+    }
 }
 
 /// The defaults of the language, read once from the JSON Schema of [`Stage`].

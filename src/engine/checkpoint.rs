@@ -2,7 +2,7 @@
 //!
 //! `model.safetensors` holds the parameters and buffers under torchvision's names; its header holds
 //! the network, so that the file alone rebuilds it. `masks.safetensors` beside it holds one byte per
-//! masked weight. Nothing is ever unpickled. The same tensors give the same bytes.
+//! masked weight; `epoch-N.safetensors` the network as it was after an epoch. Nothing is ever unpickled. The same tensors give the same bytes.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use graftwork::network::Network;
+use graftwork::protocol::epoch_file;
 use indexmap::IndexMap;
 use safetensors::{Dtype, SafeTensors};
 use tch::{Device, Kind, Tensor};
@@ -33,6 +34,17 @@ pub enum CheckpointError {
         /// What it said.
         error: io::Error,
     },
+    /// The user's file is none that networks are taken from.
+    #[error(
+        "{} is no safetensors file with the parameters of a network: {reason}; write one with `safetensors.torch.save_file(model.state_dict(), PATH)`",
+        .path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// The file is not what it should be.
     #[error("{} is damaged: {reason}; delete its folder and run again", .path.display())]
     Damaged {
@@ -48,9 +60,7 @@ pub enum CheckpointError {
 /// # Errors
 /// [`CheckpointError::Io`].
 pub fn save(folder: &Path, model: &Model) -> Result<(), CheckpointError> {
-    let header = serde_json::to_string(model.network()).expect("a network is plain JSON");
-    let values = model.params().iter().map(|(name, parameter)| (name.as_str(), &parameter.value));
-    write_tensors(&folder.join(MODEL), values, &header)?;
+    write_model(&folder.join(MODEL), model)?;
     let masks: Vec<(&str, Tensor)> = model
         .params()
         .iter()
@@ -64,17 +74,44 @@ pub fn save(folder: &Path, model: &Model) -> Result<(), CheckpointError> {
     write_tensors(&folder.join(MASKS), masks.iter().map(|(name, mask)| (*name, mask)), "masks")
 }
 
+/// Writes a model as it is after an epoch beside what its training will come to.
+///
+/// What is masked is zero in it; the masks are those of the folder.
+///
+/// # Errors
+/// [`CheckpointError::Io`].
+pub fn save_epoch(folder: &Path, epoch: u32, model: &Model) -> Result<(), CheckpointError> {
+    write_model(&folder.join(epoch_file(epoch)), model)
+}
+
+fn write_model(path: &Path, model: &Model) -> Result<(), CheckpointError> {
+    let header = serde_json::to_string(model.network()).expect("a network is plain JSON");
+    let values = model.params().iter().map(|(name, parameter)| (name.as_str(), &parameter.value));
+    write_tensors(path, values, &header)
+}
+
+fn read_model(path: &Path, device: Device) -> Result<Model, CheckpointError> {
+    let damaged = |reason| CheckpointError::Damaged { path: path.to_owned(), reason };
+    let (tensors, header) = read_tensors(path)?;
+    let network: Network =
+        serde_json::from_str(&header).map_err(|error| damaged(format!("its header: {error}")))?;
+    Model::from_tensors(network, tensors, device).map_err(damaged)
+}
+
+/// Reads the model that a folder has of an epoch, without masks.
+///
+/// # Errors
+/// [`CheckpointError`].
+pub fn load_epoch(folder: &Path, epoch: u32, device: Device) -> Result<Model, CheckpointError> {
+    read_model(&folder.join(epoch_file(epoch)), device)
+}
+
 /// Reads the model of a folder; every parameter is trained.
 ///
 /// # Errors
 /// [`CheckpointError`].
 pub fn load(folder: &Path, device: Device) -> Result<Model, CheckpointError> {
-    let path = folder.join(MODEL);
-    let damaged = |reason| CheckpointError::Damaged { path: path.clone(), reason };
-    let (tensors, header) = read_tensors(&path)?;
-    let network: Network =
-        serde_json::from_str(&header).map_err(|error| damaged(format!("its header: {error}")))?;
-    let mut model = Model::from_tensors(network, tensors, device).map_err(damaged)?;
+    let mut model = read_model(&folder.join(MODEL), device)?;
     let masks = folder.join(MASKS);
     if masks.exists() {
         for (name, mask) in read_tensors(&masks)?.0 {
@@ -134,26 +171,54 @@ pub fn read_tensors(path: &Path) -> Result<(IndexMap<String, Tensor>, String), C
         SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
     let header = metadata.metadata().as_ref().and_then(|entries| entries.get(HEADER));
     let header = header.cloned().ok_or_else(|| damaged(format!("its header has no `{HEADER}`")))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let known = |dtype| match dtype {
+        Dtype::F32 => Some(Kind::Float),
+        Dtype::F64 => Some(Kind::Double),
+        Dtype::I64 => Some(Kind::Int64),
+        Dtype::U8 => Some(Kind::Uint8),
+        _ => None,
+    };
+    let tensors = tensors(&bytes, known, "F32, F64, I64, U8").map_err(damaged)?;
+    Ok((tensors, header))
+}
+
+/// Reads the tensors (on the CPU) of a safetensors file that another program wrote, by name: floating-point
+/// numbers of 16, 32 or 64 bits, and 64-bit integers.
+///
+/// # Errors
+/// [`CheckpointError::Io`], [`CheckpointError::Foreign`].
+pub fn read_foreign(path: &Path) -> Result<IndexMap<String, Tensor>, CheckpointError> {
+    let bytes = std::fs::read(path)
+        .map_err(|error| CheckpointError::Io { path: path.to_owned(), error })?;
+    let known = |dtype| match dtype {
+        Dtype::F16 => Some(Kind::Half),
+        Dtype::BF16 => Some(Kind::BFloat16),
+        Dtype::F32 => Some(Kind::Float),
+        Dtype::F64 => Some(Kind::Double),
+        Dtype::I64 => Some(Kind::Int64),
+        _ => None,
+    };
+    tensors(&bytes, known, "F16, BF16, F32, F64, I64")
+        .map_err(|reason| CheckpointError::Foreign { path: path.to_owned(), reason })
+}
+
+/// The tensors of a file's content; the reason if it is none, or has one of a type that is not `known`.
+fn tensors(
+    bytes: &[u8],
+    known: impl Fn(Dtype) -> Option<Kind>,
+    legal: &str,
+) -> Result<IndexMap<String, Tensor>, String> {
+    let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
     let mut tensors = IndexMap::new();
     for (name, view) in file.tensors() {
-        let kind = match view.dtype() {
-            Dtype::F32 => Kind::Float,
-            Dtype::F64 => Kind::Double,
-            Dtype::I64 => Kind::Int64,
-            Dtype::U8 => Kind::Uint8,
-            other => {
-                return Err(damaged(format!(
-                    "`{name}` has the type {other:?}; there are F32, F64, I64, U8"
-                )));
-            }
-        };
+        let kind = known(view.dtype()).ok_or_else(|| {
+            format!("`{name}` has the type {:?}; there are {legal}", view.dtype())
+        })?;
         let shape: Vec<i64> = view.shape().iter().map(|&extent| extent as i64).collect();
-        let tensor = Tensor::f_from_data_size(view.data(), &shape, kind)
-            .map_err(|error| damaged(error.to_string()))?;
-        tensors.insert(name, tensor);
+        let tensor = Tensor::f_from_data_size(view.data(), &shape, kind);
+        tensors.insert(name, tensor.map_err(|error| error.to_string())?);
     }
-    Ok((tensors, header))
+    Ok(tensors)
 }
 
 /// A tensor's bytes, as the safetensors crate takes them.

@@ -158,13 +158,16 @@ impl<'a> Walker<'a> {
                 fault.label("not a legal name").help(format!("it takes {}", pattern.words))
             });
         }
-        if rule.names == Some(Names::Stage) {
-            self.name(Names::Stage, text, tree.span);
+        if let Some(names @ (Names::Stage | Names::StageOfTable)) = rule.names {
+            self.name(names, text, tree.span);
         }
     }
 
     fn name(&mut self, of: Names, text: &str, span: Span) {
-        self.names.push(Name { of, key: self.key().to_owned(), text: text.to_owned(), span });
+        let mut keys = self.steps.iter().rev().filter_map(|step| step.key);
+        let key = if of == Names::StageOfTable { keys.nth(1) } else { keys.next() };
+        let key = key.unwrap_or_default().to_owned();
+        self.names.push(Name { of, key, text: text.to_owned(), span });
     }
 
     fn choice(&mut self, tree: &Tree, names: &[String], text: &str) {

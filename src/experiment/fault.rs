@@ -89,6 +89,8 @@ codes! {
     Contradiction = "E045",
     /// The source and the target of an adaptation are the same images.
     Domain = "E046",
+    /// A stage goes back to a point of a training that there is not.
+    Rewind = "E047",
     /// A value names a variable that no file states.
     UnknownVariable = "E050",
     /// Variables are made of each other in a loop.

@@ -32,6 +32,8 @@ pub(super) struct Rule {
 pub(super) enum Names {
     /// A stage whose checkpoint is read; the key is the role.
     Stage,
+    /// The same; the key of the table around it is the role.
+    StageOfTable,
     /// Layers, by pattern: the texts of a list, or the keys of a table.
     Layer,
 }
@@ -261,8 +263,9 @@ impl Reader<'_> {
             default: node.get("default").cloned(),
             names: node.get("x-names").map(|names| match names.as_str() {
                 Some("stage") => Names::Stage,
+                Some("stage-of-table") => Names::StageOfTable,
                 Some("layer") => Names::Layer,
-                _ => unreachable!("`x-names` is `stage` or `layer`, not {names}"),
+                _ => unreachable!("`x-names` is `stage`, `stage-of-table` or `layer`, not {names}"),
             }),
         }
     }

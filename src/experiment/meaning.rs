@@ -366,5 +366,5 @@ impl<'a> Analysis<'a> {
 
 /// The stages that a variant names, in the order of its text.
 fn references(variant: &Variant) -> impl Iterator<Item = &Name> {
-    variant.names.iter().filter(|name| name.of == Names::Stage)
+    variant.names.iter().filter(|name| name.of != Names::Layer)
 }

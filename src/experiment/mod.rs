@@ -18,6 +18,7 @@ mod meaning;
 mod networks;
 mod path;
 mod repeats;
+mod rewind;
 mod schema;
 mod sets;
 mod sources;

@@ -8,8 +8,10 @@ use super::command;
 use super::fault::{Code, Fault, Sources, Span, list, nearest};
 use super::grammar::Names;
 use super::meaning::Variant;
+use super::rewind;
 use super::spec::{
-    Adapt, Data, EarlyStopping, Evaluate, Finetune, Keep, Loss, Optimizer, Pretrain, Split, Stage,
+    Adapt, Data, EarlyStopping, Evaluate, Finetune, Import, Keep, Loss, Model, Optimizer, Pretrain,
+    Split, Stage,
 };
 use super::tree::Value;
 use crate::network::{Extents, Network, ParamRole, matches, zoo};
@@ -51,7 +53,9 @@ pub(super) fn analyse(
         command::check(site, command, faults);
         return None;
     }
-    faults.extend(inputs.iter().filter_map(|input| makes_no_network(site, input)));
+    let (points, networks): (Vec<_>, Vec<_>) =
+        inputs.iter().partition(|input| stage.epoch_of(&input.reference.key).is_some());
+    faults.extend(networks.into_iter().filter_map(|input| makes_no_network(site, input)));
     let training = Training::of(stage);
     if let Some(training) = &training {
         training.check(site, faults);
@@ -59,8 +63,14 @@ pub(super) fn analyse(
     let input = |role: &str| inputs.iter().find(|input| input.reference.key == role);
     let from = input("from").and_then(|input| input.network.clone());
     let network = match stage {
-        Stage::Pretrain(pretrain) => built(site, pretrain, faults),
-        Stage::Prune(_) => from,
+        Stage::Pretrain(Pretrain { model, data, .. })
+        | Stage::Import(Import { model, data, .. }) => built(site, model, data, faults),
+        Stage::Prune(_) => {
+            let point = points.first();
+            faults
+                .extend(point.and_then(|point| rewind::check(site, stage, point, from.as_deref())));
+            from
+        }
         Stage::Finetune(finetune) => {
             let network = from.map(|network| re_headed(finetune, network));
             teacher(site, finetune, input("teacher"), network.as_deref(), faults);
@@ -159,7 +169,7 @@ impl<'a> Training<'a> {
             Stage::Pretrain(stage) => of!(stage, "data", data, false),
             Stage::Finetune(stage) => of!(stage, "data", data, true),
             Stage::Adapt(stage) => of!(stage, "source", source, false),
-            Stage::Prune(_) | Stage::Evaluate(_) | Stage::Command(_) => None,
+            Stage::Prune(_) | Stage::Evaluate(_) | Stage::Import(_) | Stage::Command(_) => None,
         }
     }
 
@@ -229,8 +239,12 @@ fn makes_no_network(site: &Site<'_>, input: &Input<'_>) -> Option<Fault> {
     Some(site.fault(Code::NoNetwork, *span, &message).label(label).help(help))
 }
 
-fn built(site: &Site<'_>, pretrain: &Pretrain, faults: &mut Vec<Fault>) -> Option<Rc<Network>> {
-    let Pretrain { model, data, .. } = pretrain;
+fn built(
+    site: &Site<'_>,
+    model: &Model,
+    data: &Data,
+    faults: &mut Vec<Fault>,
+) -> Option<Rc<Network>> {
     let shape = data.shape();
     let error = match zoo::build(model, &shape, data.classes()) {
         Ok(network) => return Some(Rc::new(network)),

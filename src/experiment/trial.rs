@@ -9,7 +9,7 @@ use super::beside::{self, Mention};
 use super::compose::Composed;
 use super::fault::{Faults, Sources};
 use super::meaning::Stages;
-use super::spec::{Criterion, Data, Experiment, Stage};
+use super::spec::{Criterion, Data, Experiment, Import, Pretrain, Stage};
 use super::sweep::{Arm, Axis, Sweep};
 use super::tree::Tree;
 use super::write;
@@ -134,9 +134,9 @@ impl Trial {
     /// no stage has.
     pub fn network(&self, stage: &str) -> Option<Network> {
         match &**self.stages.get(stage)? {
-            Stage::Pretrain(pretrain) => {
-                let data = &pretrain.data;
-                zoo::build(&pretrain.model, &data.shape(), data.classes()).ok()
+            Stage::Pretrain(Pretrain { model, data, .. })
+            | Stage::Import(Import { model, data, .. }) => {
+                zoo::build(model, &data.shape(), data.classes()).ok()
             }
             Stage::Finetune(finetune) => {
                 let network = self.network(&finetune.from)?;
@@ -168,6 +168,7 @@ fn trained_on(stage: &Stage, stages: &IndexMap<String, Arc<Stage>>) -> Option<Da
         Stage::Pretrain(pretrain) => return Some(pretrain.data.clone()),
         Stage::Finetune(finetune) => return Some(finetune.data.clone()),
         Stage::Adapt(adapt) => return Some(adapt.source.clone()),
+        Stage::Import(import) => return Some(import.data.clone()),
         Stage::Prune(prune) => match (&prune.criterion, &prune.data) {
             (Criterion::SparseOpt(_), Some(data)) => return Some(data.clone()),
             _ => &prune.from,

@@ -59,6 +59,9 @@ pub struct Node {
     pub seed: u64,
     /// Its names in the experiment; several where stages with different names ask for the same.
     pub names: BTreeSet<String>,
+    /// Epochs that other stages go back to, which its checkpoint has to have beside its result. They
+    /// change no result, so they are in no key: one that lacks them is made again in its place.
+    pub keep_epochs: BTreeSet<u32>,
     /// The trials that need it, as indices into [`Plan::trials`], ascending.
     pub trials: Vec<usize>,
 }
@@ -265,9 +268,12 @@ impl Planner<'_> {
         let key = recipe.key();
         let node = *self.nodes.entry(key).or_insert_with(|| {
             let stage = Arc::clone(stage);
-            let (names, trials) = (BTreeSet::new(), Vec::new());
-            let node = plan.graph.add_node(Node { recipe, key, stage, seed, names, trials });
+            let (names, keep_epochs, trials) = Default::default();
+            let node = Node { recipe, key, stage, seed, names, keep_epochs, trials };
+            let node = plan.graph.add_node(node);
             for (role, &input) in roles() {
+                let epoch = plan.graph[node].stage.epoch_of(&role);
+                plan.graph[input].keep_epochs.extend(epoch);
                 plan.graph.add_edge(input, node, role);
             }
             node

@@ -9,7 +9,7 @@ pub enum Presence {
     Cached,
     /// The checkpoint of another key that did the same to the same contents.
     Adoptable(StageKey),
-    /// What is left of a checkpoint: a file is gone.
+    /// A checkpoint without a file that it has to have; the others are as they were committed.
     Incomplete,
     /// A checkpoint that is not what was committed.
     Damaged,

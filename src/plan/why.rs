@@ -56,6 +56,8 @@ pub enum Reason {
     CheckpointMissing {},
     /// It was finished, and a file of its checkpoint has been changed or removed.
     CheckpointDamaged {},
+    /// A file of its checkpoint is gone, or is asked for only now: an epoch that another stage goes back to.
+    CheckpointIncomplete {},
     /// Its checkpoint was made from another content of its inputs than they have now: one was made anew and
     /// came out otherwise.
     InputsDiffer {},
@@ -158,6 +160,7 @@ impl fmt::Display for Reason {
             }
             Self::CheckpointMissing {} => write!(f, "checkpoint missing"),
             Self::CheckpointDamaged {} => write!(f, "checkpoint damaged"),
+            Self::CheckpointIncomplete {} => write!(f, "checkpoint lacks a file"),
             Self::InputsDiffer {} => {
                 write!(f, "an input was made anew and came out otherwise than when this was made")
             }
@@ -358,7 +361,8 @@ fn known(
         (None, _) if todo.is_wanted(node) => Reason::NotNeeded {},
         (None, _) => Reason::LeftOut {},
         (Some(_), Presence::Adoptable(from)) => Reason::Adopted { from, made: made(&from) },
-        (Some(_), Presence::Damaged | Presence::Incomplete) => Reason::CheckpointDamaged {},
+        (Some(_), Presence::Damaged) => Reason::CheckpointDamaged {},
+        (Some(_), Presence::Incomplete) => Reason::CheckpointIncomplete {},
         (Some(_), Presence::Stale) => Reason::InputsDiffer {},
         (Some(_), _) if made(key).is_some() => Reason::CheckpointMissing {},
         (Some(_), _) => return None,

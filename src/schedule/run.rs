@@ -1,6 +1,6 @@
 //! The run loop: one thread that owns the queue, the store and the journal.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,7 +14,7 @@ use super::{Executor, Notice, Observer, Signal, Token};
 use crate::experiment::spec::StageKind;
 use crate::ledger::{AttemptOutcome, NewAttempt, RunId};
 use crate::plan::{Plan, Task, Todo};
-use crate::protocol::{Event, Job, Ready};
+use crate::protocol::{Event, Job, Ready, epoch_of_file};
 use crate::recipe::{ActionKey, StageKey};
 use crate::store::{Draft, Lock, Made, Store, StoreError};
 
@@ -277,8 +277,7 @@ impl Coordinator<'_> {
 
     /// Whether the checkpoint of a key is whole, as one of this stage has to be.
     fn is_whole(&self, key: &StageKey, node: NodeIndex) -> Result<bool, StoreError> {
-        let stage = &self.work.plan.graph[node].stage;
-        Ok(self.work.store.state(key, &files(stage))?.is_whole())
+        Ok(self.work.store.state(key, &files(&self.work.plan.graph[node]))?.is_whole())
     }
 
     fn action(&self, node: NodeIndex) -> Result<Option<ActionKey>, StoreError> {
@@ -351,8 +350,22 @@ impl Coordinator<'_> {
     }
 
     /// Whether what the store has under the stage's key is to make room.
+    ///
+    /// Its lock is held: what another run put there since the plan was made lacks what this one needs.
     fn replaces(&self, node: NodeIndex) -> bool {
         self.work.todo.task(node).is_some_and(|task| task != Task::Make)
+            || self.work.store.contains(&self.work.plan.graph[node].key)
+    }
+
+    /// The epochs that a checkpoint is to have: those that this plan needs, and those that it had.
+    fn keep_epochs(&self, node: NodeIndex) -> BTreeSet<u32> {
+        let planned = &self.work.plan.graph[node];
+        let had = match self.work.store.manifest(&planned.key) {
+            Ok(manifest) if planned.stage.epochs().is_some() => manifest.files,
+            _ => BTreeMap::new(),
+        };
+        let had = had.keys().filter_map(|name| epoch_of_file(name));
+        planned.keep_epochs.iter().copied().chain(had).collect()
     }
 
     fn job(&self, node: NodeIndex, draft: &Draft) -> Job {
@@ -373,6 +386,7 @@ impl Coordinator<'_> {
             draft: draft.path().to_owned(),
             folder: self.work.folder.to_owned(),
             files: planned.recipe.files.clone(),
+            keep_epochs: self.keep_epochs(node),
         }
     }
 

@@ -1,15 +1,18 @@
 //! What of a plan is in the store.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::iter;
 use std::time::SystemTime;
 
 use petgraph::Direction;
 use petgraph::graph::NodeIndex;
 
 use crate::experiment::spec::Stage;
-use crate::plan::{Plan, Presence};
+use crate::plan::{Node, Plan, Presence};
+use crate::protocol::{epoch_file, epoch_of_file};
 use crate::recipe::{ActionKey, StageKey};
-use crate::store::{Files, State, Store, StoreError};
+use crate::store::{Files, METRICS, State, Store, StoreError};
 
 /// Looks for every stage of a plan, by the index of its node.
 ///
@@ -45,7 +48,7 @@ impl Surveyor<'_> {
         if planned.data().any(|name| self.plan.missing_data.contains(name)) {
             return Ok((Presence::Missing, None));
         }
-        Ok(match self.store.state(&planned.key, &files(&planned.stage))? {
+        Ok(match self.store.state(&planned.key, &files(planned))? {
             State::Damaged => (Presence::Damaged, None),
             State::Incomplete => (Presence::Incomplete, None),
             State::Absent => (self.adoptable(node)?, None),
@@ -77,7 +80,7 @@ impl Surveyor<'_> {
     fn adoptable(&self, node: NodeIndex) -> Result<Presence, StoreError> {
         let Some(action) = self.action(node)? else { return Ok(Presence::Missing) };
         let Some(key) = self.store.find_action(&action) else { return Ok(Presence::Missing) };
-        let state = self.store.state(&key, &files(&self.plan.graph[node].stage))?;
+        let state = self.store.state(&key, &files(&self.plan.graph[node]))?;
         Ok(if state.is_whole() { Presence::Adoptable(key) } else { Presence::Missing })
     }
 
@@ -102,25 +105,60 @@ pub(super) fn action(
     key: impl Fn(NodeIndex) -> Option<StageKey>,
 ) -> Result<Option<ActionKey>, StoreError> {
     let mut contents = BTreeMap::new();
-    let is_program = matches!(*plan.graph[node].stage, Stage::Command(_));
     for (role, input) in plan.inputs(node) {
         let Some(key) = key(input) else { return Ok(None) };
-        let manifest = store.manifest(&key)?;
-        let content = if is_program { manifest.content_with_metrics() } else { manifest.content() };
+        let seen = Seen::new(&plan.graph[node].stage, role, &plan.graph[input].stage);
+        let content = store.manifest(&key)?.content(|name| seen.has(name));
         contents.insert(role.to_owned(), content);
     }
     Ok((!contents.is_empty()).then(|| plan.graph[node].recipe.action(&contents)))
 }
 
-/// The files that a stage leaves for its readers.
-pub(super) fn files(stage: &Stage) -> Files<'_> {
-    match stage {
-        Stage::Pretrain(_) | Stage::Prune(_) | Stage::Finetune(_) | Stage::Adapt(_) => {
-            Files { needed: vec!["model.safetensors"], optional: vec!["masks.safetensors"] }
+/// What a stage looks at in the checkpoint of an input.
+enum Seen {
+    /// The network after an epoch of its training.
+    Epoch(u32),
+    /// What it came to. A program has the folder, so what was measured is content to it.
+    End { is_program: bool, trains: bool },
+}
+
+impl Seen {
+    fn new(stage: &Stage, role: &str, input: &Stage) -> Self {
+        match stage.epoch_of(role) {
+            Some(epoch) => Self::Epoch(epoch),
+            None => Self::End {
+                is_program: matches!(stage, Stage::Command(_)),
+                trains: input.epochs().is_some(),
+            },
         }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        let of_epoch = epoch_of_file(name);
+        match *self {
+            Self::Epoch(epoch) => of_epoch == Some(epoch),
+            // Which epochs are kept changes nothing of what a training came to.
+            Self::End { trains: true, .. } if of_epoch.is_some() => false,
+            Self::End { is_program, .. } => is_program || name != METRICS,
+        }
+    }
+}
+
+/// The files that a stage leaves for its readers.
+pub(super) fn files(planned: &Node) -> Files<'_> {
+    let kept = planned.keep_epochs.iter().map(|&epoch| Cow::Owned(epoch_file(epoch)));
+    match &*planned.stage {
+        Stage::Pretrain(_)
+        | Stage::Prune(_)
+        | Stage::Finetune(_)
+        | Stage::Adapt(_)
+        | Stage::Import(_) => Files {
+            needed: iter::once(Cow::Borrowed("model.safetensors")).chain(kept).collect(),
+            optional: vec!["masks.safetensors"],
+        },
         Stage::Evaluate(_) => Files::default(),
         Stage::Command(command) => Files {
-            needed: command.outputs.iter().map(String::as_str).collect(),
+            needed: command.outputs.iter().map(|name| Cow::Borrowed(name.as_str())).collect(),
             optional: Vec::new(),
         },
     }

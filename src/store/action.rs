@@ -127,12 +127,12 @@ mod tests {
         let adopted = store.adopt(&lock, &one.key(), &other, &action("a")).unwrap();
         let expected = Made { adopted: Some(one.key()), action: Some(action("a")), ..made() };
         assert_eq!(adopted.made, expected);
-        assert_eq!(adopted.content(), original.content());
+        assert_eq!(adopted.content(|_| true), original.content(|_| true));
         assert_eq!(store.recipe(&other.key()).unwrap(), other);
 
         fs::remove_dir_all(store.path(&one.key())).unwrap();
         assert_eq!(store.verify(&other.key()).unwrap(), []);
-        let files = Files { needed: vec!["model.safetensors"], optional: Vec::new() };
+        let files = Files { needed: vec!["model.safetensors".into()], optional: Vec::new() };
         assert!(store.state(&other.key(), &files).unwrap().is_whole());
         let model = store.path(&other.key()).join("model.safetensors");
         assert_eq!(fs::read_to_string(model).unwrap(), "weights");

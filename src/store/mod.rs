@@ -34,7 +34,8 @@ use crate::recipe::{ActionKey, Content, Recipe, StageKey};
 const MANIFEST: &str = "manifest.json";
 const RECIPE: &str = "recipe.json";
 const LOG: &str = "log.txt";
-const METRICS: &str = "metrics.jsonl";
+/// What was measured on the way, in the checkpoint of every stage.
+pub const METRICS: &str = "metrics.jsonl";
 
 /// The folder of all checkpoints.
 #[derive(Debug, Clone)]
@@ -53,19 +54,11 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// What the stages that read this checkpoint see of it: its files, but not how they came about (the
-    /// recipe, the log, what was measured on the way).
-    pub fn content(&self) -> Content {
-        self.without(&[RECIPE, LOG, METRICS])
-    }
-
-    /// What a program sees that reads this checkpoint: what was measured, too.
-    pub fn content_with_metrics(&self) -> Content {
-        self.without(&[RECIPE, LOG])
-    }
-
-    fn without(&self, unseen: &[&str]) -> Content {
-        let files = self.files.iter().filter(|(name, _)| !unseen.contains(&name.as_str()));
+    /// What a reader of this checkpoint sees of it: of its files those that it looks at, but never how they
+    /// came about (the recipe, the log).
+    pub fn content(&self, is_seen: impl Fn(&str) -> bool) -> Content {
+        let is_seen = |name: &str| name != RECIPE && name != LOG && is_seen(name);
+        let files = self.files.iter().filter(|(name, _)| is_seen(name));
         Content::of(files.map(|(name, digest)| (name.as_str(), digest.blake3.as_str())))
     }
 }

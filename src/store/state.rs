@@ -1,5 +1,6 @@
 //! Whether a checkpoint is what was committed, without reading it where nothing speaks against it.
 
+use std::borrow::Cow;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::path::Path;
@@ -15,7 +16,8 @@ pub enum State {
     Absent,
     /// The checkpoint that was committed, and the time of its manifest.
     Whole(SystemTime),
-    /// A checkpoint of which a file is gone, and the others are as they were committed.
+    /// A checkpoint of which a file is gone, or was not asked for when it was committed; the others are as
+    /// they were committed.
     Incomplete,
     /// A checkpoint of which a file has another content than it was committed with.
     Damaged,
@@ -25,7 +27,7 @@ pub enum State {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Files<'a> {
     /// Those that it must have.
-    pub needed: Vec<&'a str>,
+    pub needed: Vec<Cow<'a, str>>,
     /// Those that it may have.
     pub optional: Vec<&'a str>,
 }
@@ -52,9 +54,10 @@ impl Store {
         let manifest = folder.join(MANIFEST);
         let Some(committed) = look(&manifest)? else { return Ok(State::Absent) };
         let committed = modified(&committed);
-        let mut suspicious = false;
+        let (mut suspicious, mut lacking) = (false, false);
         for name in &files.needed {
-            let file = look(&folder.join(name))?;
+            let file = look(&folder.join(name.as_ref()))?;
+            lacking |= file.is_none();
             suspicious |= file.is_none_or(|file| modified(&file) > committed);
         }
         for name in &files.optional {
@@ -64,7 +67,7 @@ impl Store {
             return Ok(State::Whole(committed));
         }
         match self.verify(key) {
-            Ok(damage) if damage.is_empty() => {}
+            Ok(damage) if damage.is_empty() && !lacking => {}
             Ok(damage) if damage.iter().all(|it| matches!(it, Damage::Missing(_))) => {
                 return Ok(State::Incomplete);
             }
@@ -108,7 +111,7 @@ mod tests {
     use super::*;
 
     fn files() -> Files<'static> {
-        Files { needed: vec!["model.safetensors"], optional: vec!["masks.safetensors"] }
+        Files { needed: vec!["model.safetensors".into()], optional: vec!["masks.safetensors"] }
     }
 
     fn is_whole(state: State) -> bool {
@@ -165,6 +168,17 @@ mod tests {
         check(|path| fs::remove_file(path.join("model.safetensors")).unwrap(), is_incomplete);
         check(|path| fs::remove_file(path.join("manifest.json")).unwrap(), is_absent);
         check(|path| fs::remove_dir_all(path).unwrap(), is_absent);
+    }
+
+    #[test]
+    fn a_file_that_was_not_asked_for_is_lacking_and_the_rest_is_whole() {
+        let (_folder, store) = check(|_| {}, is_whole);
+        let key = recipe(1).key();
+        let mut files = files();
+        files.needed.push("epoch-1.safetensors".into());
+        assert_eq!(store.state(&key, &files).unwrap(), State::Incomplete);
+        fs::write(store.path(&key).join("model.safetensors"), "WEIGHTS").unwrap();
+        assert_eq!(store.state(&key, &files).unwrap(), State::Damaged);
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod planning;
 mod python;
 mod rerunning;
 mod results;
+mod rewinding;
 mod running;
 mod scripted;
 #[cfg(unix)]

@@ -9,7 +9,7 @@ use graftwork::digest;
 use graftwork::experiment::{self, Alone};
 use graftwork::ledger::{Ledger, NewRun, RunId, TrialRecord};
 use graftwork::plan::{self, Digests, Plan, Selection};
-use graftwork::protocol::{Event, Job, Point, Progress, Ready};
+use graftwork::protocol::{Event, Job, Point, Progress, Ready, epoch_file};
 use graftwork::recipe::StageKey;
 use graftwork::schedule::{self, Executor, Notice, Observer, Policy, Signal, Summary, Token, Work};
 use graftwork::store::Store;
@@ -27,6 +27,8 @@ pub(crate) enum Step {
     Die(&'static str),
     /// The user interrupts.
     Interrupt,
+    /// Writes the network of an epoch.
+    Keep(u32, String),
     /// Runs until it is stopped or killed.
     Hang,
     /// Takes its time.
@@ -41,6 +43,13 @@ pub(crate) fn well() -> Vec<Step> {
 /// Writes a checkpoint with weights that no stage of another key has, and ends well.
 pub(crate) fn well_of_its_own(job: &Job) -> Vec<Step> {
     well_with(&format!("weights of {}", job.key))
+}
+
+/// The same, with the networks of the epochs that it is asked to keep.
+pub(crate) fn well_with_epochs(job: &Job) -> Vec<Step> {
+    let kept = job.keep_epochs.iter();
+    let kept = kept.map(|&epoch| Step::Keep(epoch, format!("epoch {epoch} of {}", job.name)));
+    kept.chain(well_of_its_own(job)).collect()
 }
 
 /// Writes a checkpoint with these weights and ends well.
@@ -103,6 +112,10 @@ impl Executor for Scripted<'_> {
                 Step::Interrupt => Signal::Interrupt,
                 Step::Write(name, content) => {
                     std::fs::write(job.draft.join(name), content).unwrap();
+                    continue;
+                }
+                Step::Keep(epoch, content) => {
+                    std::fs::write(job.draft.join(epoch_file(epoch)), content).unwrap();
                     continue;
                 }
                 Step::Hang => {

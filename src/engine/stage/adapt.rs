@@ -258,6 +258,7 @@ mod tests {
             draft: folder.to_owned(),
             folder: std::path::PathBuf::new(),
             files: BTreeMap::new(),
+            keep_epochs: std::collections::BTreeSet::new(),
         };
         let stop = AtomicBool::new(false);
         let mut send = |event| {

@@ -3,6 +3,7 @@
 mod adapt;
 mod evaluate;
 mod finetune;
+mod import;
 mod pretrain;
 mod prune;
 
@@ -18,7 +19,7 @@ use tch::Device;
 use thiserror::Error;
 
 use crate::checkpoint::{self, CheckpointError};
-use crate::data::Set;
+use crate::data::{Set, Splits};
 use crate::model::Model;
 use crate::train;
 
@@ -90,12 +91,20 @@ impl Context<'_> {
     /// # Errors
     /// As [`checkpoint::load`].
     pub fn input(&self, role: &str) -> Result<Model, StageError> {
-        let folder = self
-            .job
-            .inputs
-            .get(role)
-            .ok_or_else(|| StageError::Unfit(format!("the job has no input `{role}`")))?;
-        Ok(checkpoint::load(folder, self.device)?)
+        Ok(checkpoint::load(self.input_folder(role)?, self.device)?)
+    }
+
+    /// Loads the network that an input had after an epoch of its training.
+    ///
+    /// # Errors
+    /// As [`checkpoint::load_epoch`].
+    pub fn input_at(&self, role: &str, epoch: u32) -> Result<Model, StageError> {
+        Ok(checkpoint::load_epoch(self.input_folder(role)?, epoch, self.device)?)
+    }
+
+    fn input_folder(&self, role: &str) -> Result<&Path, StageError> {
+        let folder = self.job.inputs.get(role).map(PathBuf::as_path);
+        folder.ok_or_else(|| StageError::Unfit(format!("the job has no input `{role}`")))
     }
 
     /// The folder of a dataset.
@@ -115,6 +124,22 @@ impl Context<'_> {
         let points = measured.named(dataset, Split::Test.as_str()).into_iter();
         let points = points.map(|(name, value)| point(name, u64::from(epoch), value));
         self.recorder.record(points.collect());
+    }
+
+    /// Measures the validation and the test split of a stage that does not train on them: accuracy and loss.
+    ///
+    /// What has been measured at this step already is left out.
+    pub fn measure_all(&mut self, model: &Model, splits: &Splits, step: u64) {
+        let domain = model.domain_for(&splits.name);
+        let held_out = [(Split::Val, &splits.val), (Split::Test, &splits.test)];
+        let mut points = Vec::new();
+        for (split, set) in held_out.into_iter().filter(|(_, set)| !set.is_empty()) {
+            let measured = train::evaluate(model, set, domain).named(&splits.name, split.as_str());
+            points.extend(measured.into_iter().map(|(name, value)| point(name, step, value)));
+        }
+        let known = self.recorder.points();
+        points.retain(|new| !known.iter().any(|old| (&old.name, old.step) == (&new.name, step)));
+        self.recorder.record(points);
     }
 
     /// Writes all measured values of a stage that leaves no network.
@@ -223,6 +248,7 @@ pub fn run(context: &mut Context<'_>) -> Result<Ended, StageError> {
         Stage::Finetune(stage) => finetune::run(stage, context),
         Stage::Adapt(stage) => adapt::run(stage, context),
         Stage::Evaluate(stage) => evaluate::run(stage, context),
+        Stage::Import(stage) => import::run(stage, context),
         Stage::Command(_) => {
             Err(StageError::Unfit("a command is no stage of the engine".to_owned()))
         }

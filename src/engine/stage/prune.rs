@@ -6,9 +6,9 @@ use graftwork::protocol::Point;
 use super::finetune::image_shape;
 use super::{Context, Ended, StageError, point};
 use crate::data::{self, Splits};
-use crate::model::Model;
+use crate::model::{Model, Parameter};
 use crate::prune::{self, Prunable, max_entropy, min_mse, selection, sparse_opt};
-use crate::{random, train};
+use crate::random;
 
 pub(super) fn run(stage: &Prune, context: &mut Context<'_>) -> Result<Ended, StageError> {
     let mut model = context.input("from")?;
@@ -23,12 +23,14 @@ pub(super) fn run(stage: &Prune, context: &mut Context<'_>) -> Result<Ended, Sta
     if apply(stage, context, &mut model, &layers, data.as_ref())? == Ended::Stopped {
         return Ok(Ended::Stopped);
     }
-    let step = epochs(&stage.criterion);
-    let mut points = layer_points(&model, &layers, step);
-    if let Some(data) = data.filter(|data| fits(&model, data)) {
-        points.extend(accuracy_points(context, &model, &data, step));
+    if let Some(point) = &stage.rewind_to {
+        rewind(&mut model, &context.input_at("rewind-to", point.epoch)?)?;
     }
-    context.recorder.record(points);
+    let step = epochs(&stage.criterion);
+    context.recorder.record(layer_points(&model, &layers, step));
+    if let Some(data) = data.filter(|data| fits(&model, data)) {
+        context.measure_all(&model, &data, step);
+    }
     context.recorder.progress(1, 1, "done");
     context.finish(&model, step)
 }
@@ -144,22 +146,24 @@ fn layer_points(model: &Model, layers: &[Prunable], step: u64) -> Vec<Point> {
     points.collect()
 }
 
-fn accuracy_points(
-    context: &mut Context<'_>,
-    model: &Model,
-    data: &Splits,
-    step: u64,
-) -> Vec<Point> {
-    let domain = model.domain_for(&data.name);
-    let mut points = Vec::new();
-    for (split, set) in [("val", &data.val), ("test", &data.test)] {
-        if !set.is_empty() {
-            let measured = train::evaluate(model, set, domain).named(&data.name, split);
-            points.extend(measured.into_iter().map(|(name, value)| point(name, step, value)));
-        }
+/// Gives the network the values that it had at a point of its training; what is masked stays zero.
+fn rewind(model: &mut Model, point: &Model) -> Result<(), StageError> {
+    let is_there = |(name, parameter): (&String, &Parameter)| {
+        point.params().get(name).is_some_and(|old| old.value.size() == parameter.value.size())
+    };
+    let is_same = model.params().len() == point.params().len();
+    if !(is_same && model.params().iter().all(is_there)) {
+        return Err(StageError::Unfit(
+            "the stage of `rewind-to` trained another network: domains differ; go back to a stage that \
+             trained this one"
+                .to_owned(),
+        ));
     }
-    // The last epoch of a criterion that trains has measured its validation split already.
-    let measured = context.recorder.points();
-    points.retain(|new| !measured.iter().any(|old| (&old.name, old.step) == (&new.name, new.step)));
-    points
+    tch::no_grad(|| {
+        for (name, parameter) in model.params_mut() {
+            parameter.value.copy_(&point.params()[name].value);
+        }
+    });
+    model.apply_masks();
+    Ok(())
 }

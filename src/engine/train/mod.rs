@@ -24,6 +24,7 @@ use graftwork::network::matches;
 use indexmap::IndexMap;
 use tch::{Kind, Tensor, no_grad};
 
+use crate::checkpoint;
 use crate::model::Model;
 use crate::random;
 use crate::stage::{Context, StageError, point};
@@ -163,7 +164,7 @@ pub fn train_with(
     freeze(model, &training.freeze);
     model.apply_masks();
     set_precision(context, model, training.precision);
-    let result = Loop::start(context, model, training, objective, *options).run();
+    let result = Loop::start(context, model, training, objective, *options).and_then(Loop::run);
     model.compute_in(Kind::Float);
     result
 }
@@ -222,7 +223,7 @@ impl<'a, 'c> Loop<'a, 'c> {
         training: &'a Training,
         objective: &'a mut dyn Objective,
         options: Options,
-    ) -> Self {
+    ) -> Result<Self, StageError> {
         let auxiliary = objective.auxiliary();
         let optimizer = Optimizer::new(
             &training.optimizer,
@@ -249,16 +250,16 @@ impl<'a, 'c> Loop<'a, 'c> {
         if !(options.resumable && this.resume()) {
             let before = this.objective.before(this.model);
             this.record(before);
+            this.keep_epoch()?;
         }
-        this
+        Ok(this)
     }
 
     /// Whether the stage goes on from saved progress.
     fn resume(&mut self) -> bool {
         let job = self.context.job;
         let auxiliary = self.objective.auxiliary();
-        let resumed =
-            progress::resume(&job.draft, job.key, self.model, auxiliary, &mut self.optimizer);
+        let resumed = progress::resume(job, self.model, auxiliary, &mut self.optimizer);
         match resumed {
             Ok(None) => false,
             Ok(Some((header, best))) => {
@@ -302,6 +303,7 @@ impl<'a, 'c> Loop<'a, 'c> {
             values.extend(validation);
             values.push(("epoch-seconds".to_owned(), started.elapsed().as_secs_f64()));
             self.record(values);
+            self.keep_epoch()?;
             self.keep_progress()?;
         }
         if let Some(best) = &self.best {
@@ -378,6 +380,16 @@ impl<'a, 'c> Loop<'a, 'c> {
         }
         if let Some(stopping) = &self.training.early_stopping {
             self.history.wait(stopping, find(&loss, "early-stopping")?);
+        }
+        Ok(())
+    }
+
+    /// Keeps the network of this epoch for a stage that goes back to it. Before the progress, so that no
+    /// attempt goes on from a later epoch without it.
+    fn keep_epoch(&self) -> Result<(), StageError> {
+        let job = self.context.job;
+        if self.options.resumable && job.keep_epochs.contains(&self.epoch) {
+            checkpoint::save_epoch(&job.draft, self.epoch, self.model)?;
         }
         Ok(())
     }

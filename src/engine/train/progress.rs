@@ -10,7 +10,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use graftwork::protocol::Point;
+use graftwork::protocol::{Job, Point, epoch_file};
 use graftwork::recipe::StageKey;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
@@ -121,21 +121,25 @@ pub(super) type Resumed = (Header, Option<IndexMap<String, Tensor>>);
 /// # Errors
 /// Why the file cannot be used; then nothing but the optimizer's state has changed.
 pub(super) fn resume(
-    draft: &Path,
-    key: StageKey,
+    job: &Job,
     model: &mut Model,
     auxiliary: Option<&mut Model>,
     optimizer: &mut Optimizer,
 ) -> Result<Option<Resumed>, String> {
-    let path = path(draft);
+    let path = path(&job.draft);
     if !path.exists() {
         return Ok(None);
     }
     let (mut tensors, header) =
         checkpoint::read_tensors(&path).map_err(|error| error.to_string())?;
     let header: Header = serde_json::from_str(&header).map_err(|error| error.to_string())?;
-    if header.key != key {
+    if header.key != job.key {
         return Err(format!("it belongs to stage {}", header.key.short()));
+    }
+    // Which epochs are to be kept may have changed since.
+    let mut past = job.keep_epochs.range(..=header.epoch).map(|&epoch| epoch_file(epoch));
+    if let Some(file) = past.find(|file| !job.draft.join(file).exists()) {
+        return Err(format!("it is past an epoch whose `{file}` was not asked for"));
     }
     let network = take(&mut tensors, NETWORK, model)?;
     let other = match auxiliary.as_deref() {

@@ -126,6 +126,7 @@ impl Run<'_> {
             draft: draft.to_owned(),
             folder: draft.to_owned(),
             files: [].into(),
+            keep_epochs: [].into(),
         };
         let stop = AtomicBool::new(false);
         let mut points = Vec::new();

@@ -6,10 +6,12 @@
 //! without parameters is the empty table), `kebab-case`, no unknown keys, no `flatten`, no
 //! `untagged`; every default is stated here and nowhere else. A text that names a stage, and a list or
 //! table that names layers by pattern, says so with `extend("x-names" = …)`: the checker then knows it.
+//! The role of a stage that is named is the key; for `"stage-of-table"` the key of the table around it.
 
 mod adapt;
 mod command;
 mod data;
+mod import;
 mod model;
 mod prune;
 mod stage;
@@ -20,9 +22,10 @@ mod train;
 pub use adapt::{Adapt, Bandwidth, Coral, Dann, Estimator, Method, Mmd, SourceOnly};
 pub use command::Command;
 pub use data::{Augment, Data, Dataset, HorizontalFlip, Normalize, RandomCrop, Split};
+pub use import::Import;
 pub use model::{Cnn, Lenet5, Mlp, Model};
 pub use prune::{
-    Criterion, Hessian, Magnitude, MaxEntropy, MinMse, Prune, Random, Scope, SparseOpt,
+    Criterion, Hessian, Magnitude, MaxEntropy, MinMse, Prune, Random, RewindTo, Scope, SparseOpt,
 };
 pub use stage::{Evaluate, Finetune, Pretrain, Stage, StageKind};
 pub use sweep::Sweep;

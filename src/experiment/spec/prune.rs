@@ -27,9 +27,24 @@ pub struct Prune {
     /// Data for criteria that look at activations or train; default: the data that `from` was trained on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Data>,
+    /// Sets what is left to its values after an early epoch of a stage that trained it (Frankle et al.
+    /// 2020, arXiv 1912.05671), its normalisation statistics too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewind_to: Option<RewindTo>,
     /// Pins the seed of this stage, so that all seeds of the experiment share it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
+}
+
+/// The point of a training that a network goes back to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RewindTo {
+    /// The stage that trained it: `pretrain`, `finetune` or `adapt`, of the same network.
+    #[schemars(extend("x-names" = "stage-of-table"))]
+    pub stage: String,
+    /// After which of its epochs; 0: as it was before the first.
+    pub epoch: u32,
 }
 
 /// Over what the sparsity is taken.

@@ -1,10 +1,13 @@
-//! The stage kinds, except those that have a file of their own (`prune`, `adapt`, `command`).
+//! The stage kinds, except those that have a file of their own (`prune`, `adapt`, `import`, `command`).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::train::training_stage;
-use super::{Adapt, Command, Data, Model, Prune, Split};
+use super::{Adapt, Command, Data, EarlyStopping, Import, Model, Prune, Split};
+
+/// The role of the stage that a `prune` stage goes back to.
+const REWIND_TO: &str = "rewind-to";
 
 /// One stage of the graph: `[stage.NAME.KIND]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,6 +23,8 @@ pub enum Stage {
     Adapt(Adapt),
     /// Measures a network on one split of a dataset.
     Evaluate(Evaluate),
+    /// Takes the parameters of a network from a safetensors file that was made elsewhere.
+    Import(Import),
     /// Runs a program with declared inputs, files, parameters and outputs.
     Command(Command),
 }
@@ -38,6 +43,8 @@ pub enum StageKind {
     Adapt,
     /// See [`Evaluate`].
     Evaluate,
+    /// See [`Import`].
+    Import,
     /// See [`Command`].
     Command,
 }
@@ -51,6 +58,7 @@ impl StageKind {
             Self::Finetune => "finetune",
             Self::Adapt => "adapt",
             Self::Evaluate => "evaluate",
+            Self::Import => "import",
             Self::Command => "command",
         }
     }
@@ -63,6 +71,7 @@ impl StageKind {
             | Self::Finetune
             | Self::Adapt
             | Self::Evaluate
+            | Self::Import
             | Self::Command => 1,
         }
     }
@@ -77,6 +86,7 @@ impl Stage {
             Self::Finetune(_) => StageKind::Finetune,
             Self::Adapt(_) => StageKind::Adapt,
             Self::Evaluate(_) => StageKind::Evaluate,
+            Self::Import(_) => StageKind::Import,
             Self::Command(_) => StageKind::Command,
         }
     }
@@ -84,8 +94,12 @@ impl Stage {
     /// The stages that this one reads, by role. The role is the key that names the stage in the file.
     pub fn inputs(&self) -> Vec<(&str, &str)> {
         match self {
-            Self::Pretrain(_) => Vec::new(),
-            Self::Prune(stage) => vec![("from", &stage.from)],
+            Self::Pretrain(_) | Self::Import(_) => Vec::new(),
+            Self::Prune(stage) => {
+                let rewind_to = stage.rewind_to.as_ref();
+                let rewind_to = rewind_to.map(|point| (REWIND_TO, point.stage.as_str()));
+                std::iter::once(("from", stage.from.as_str())).chain(rewind_to).collect()
+            }
             Self::Finetune(stage) => {
                 let teacher = stage.teacher.as_deref().map(|teacher| ("teacher", teacher));
                 std::iter::once(("from", stage.from.as_str())).chain(teacher).collect()
@@ -99,6 +113,26 @@ impl Stage {
         }
     }
 
+    /// The epoch after which an input is read, where it is not read at its end.
+    pub fn epoch_of(&self, role: &str) -> Option<u32> {
+        match self {
+            Self::Prune(Prune { rewind_to: Some(point), .. }) if role == REWIND_TO => {
+                Some(point.epoch)
+            }
+            _ => None,
+        }
+    }
+
+    /// The epochs that it trains for, and what may end it before; none for a stage that trains in none.
+    pub fn epochs(&self) -> Option<(u32, Option<&EarlyStopping>)> {
+        match self {
+            Self::Pretrain(stage) => Some((stage.epochs, stage.early_stopping.as_ref())),
+            Self::Finetune(stage) => Some((stage.epochs, stage.early_stopping.as_ref())),
+            Self::Adapt(stage) => Some((stage.epochs, stage.early_stopping.as_ref())),
+            Self::Prune(_) | Self::Evaluate(_) | Self::Import(_) | Self::Command(_) => None,
+        }
+    }
+
     /// The files beside the experiment that this stage reads, each with the name that it has here.
     /// They decide the result by their content; where they lie does not.
     pub fn files(&self) -> Vec<(&str, &str)> {
@@ -106,6 +140,7 @@ impl Stage {
             Self::Command(stage) => {
                 stage.files.iter().map(|(name, path)| (name.as_str(), path.as_str())).collect()
             }
+            Self::Import(stage) => vec![("file", &stage.file)],
             Self::Pretrain(_)
             | Self::Prune(_)
             | Self::Finetune(_)
@@ -114,17 +149,16 @@ impl Stage {
         }
     }
 
-    /// The settings that are no settings to a recipe, which has seed, inputs and files in its own way.
-    pub(crate) fn named_otherwise(&self) -> Vec<&str> {
+    /// The settings that are no settings to a recipe, which has seed, inputs and files in its own way;
+    /// each by the keys that lead there.
+    pub(crate) fn named_otherwise(&self) -> &'static [&'static [&'static str]] {
         match self {
-            Self::Command(_) => vec!["seed", "inputs", "files"],
-            stage => {
-                let roles = stage.inputs().into_iter().map(|(role, _)| role);
-                roles
-                    .chain(stage.files().into_iter().map(|(name, _)| name))
-                    .chain(["seed"])
-                    .collect()
-            }
+            Self::Pretrain(_) => &[&["seed"]],
+            Self::Prune(_) => &[&["seed"], &["from"], &[REWIND_TO, "stage"]],
+            Self::Finetune(_) => &[&["seed"], &["from"], &["teacher"]],
+            Self::Adapt(_) | Self::Evaluate(_) => &[&["seed"], &["from"]],
+            Self::Import(_) => &[&["seed"], &["file"]],
+            Self::Command(_) => &[&["seed"], &["inputs"], &["files"]],
         }
     }
 
@@ -141,6 +175,7 @@ impl Stage {
             Self::Finetune(stage) => vec![("data", &stage.data)],
             Self::Adapt(stage) => vec![("source", &stage.source), ("target", &stage.target)],
             Self::Evaluate(stage) => vec![("data", &stage.data)],
+            Self::Import(stage) => vec![("data", &stage.data)],
             Self::Command(_) => Vec::new(),
         }
     }
@@ -153,6 +188,7 @@ impl Stage {
             Self::Finetune(stage) => stage.seed,
             Self::Adapt(stage) => stage.seed,
             Self::Evaluate(_) => None,
+            Self::Import(stage) => stage.seed,
             Self::Command(stage) => stage.seed,
         }
     }
@@ -165,6 +201,7 @@ impl Stage {
             Self::Pretrain(_) | Self::Finetune(_) | Self::Adapt(_) => true,
             Self::Prune(stage) => stage.criterion.is_random(),
             Self::Evaluate(_) => false,
+            Self::Import(stage) => !stage.strict,
             Self::Command(stage) => stage.random,
         }
     }

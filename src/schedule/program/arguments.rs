@@ -101,6 +101,8 @@ impl Places {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::experiment::spec::Stage;
 
@@ -115,6 +117,7 @@ mod tests {
             draft: PathBuf::from("/store/draft"),
             folder: PathBuf::from("/study"),
             files: BTreeMap::new(),
+            keep_epochs: BTreeSet::new(),
         }
     }
 

@@ -126,7 +126,8 @@ impl Place {
 
     /// Whether a text here is the name of a stage that is read.
     pub(super) fn names_a_stage(self) -> bool {
-        self.typed["type"] == "string" && self.used["x-names"] == "stage"
+        let names = self.used["x-names"].as_str().unwrap_or_default();
+        self.typed["type"] == "string" && names.starts_with("stage")
     }
 
     /// Whether this is a list that may have no items.

@@ -48,13 +48,12 @@ fn settings(stage: &Value) -> (&str, &Value) {
     stage.as_object().unwrap().iter().next().map(|(kind, value)| (kind.as_str(), value)).unwrap()
 }
 
-/// The stages that a stage reads, by role.
-fn inputs(stage: &Value) -> Vec<(String, Value)> {
+/// The stages that a stage reads, each by the steps to its name.
+fn inputs(stage: &Value) -> Vec<(Vec<String>, Value)> {
     let (kind, settings) = settings(stage);
-    let place = place_of(kind);
-    let settings = settings.as_object().unwrap().iter();
-    let inputs = settings.filter(|(key, _)| place.child(key).names_a_stage());
-    inputs.map(|(role, name)| (role.clone(), name.clone())).collect()
+    let leaves = leaves(settings, place_of(kind)).into_iter();
+    let names = leaves.filter(|(_, place)| place.names_a_stage());
+    names.map(|(path, _)| (path.clone(), at(&mut settings.clone(), &path).clone())).collect()
 }
 
 /// Whether each stage reads stages before it.
@@ -76,15 +75,16 @@ fn meanings(stages: &Stages) -> Vec<Value> {
         let (kind, settings) = settings(stage);
         let mut whole = place_of(kind).whole(settings);
         let seed = whole.as_object_mut().unwrap().remove("seed");
-        for (role, input) in inputs(stage) {
+        for (path, input) in inputs(stage) {
             let index = stages.iter().position(|(name, _)| input == *name).unwrap();
-            whole[role] = meanings[index].clone();
+            *at(&mut whole, &path) = meanings[index].clone();
         }
         let criterion =
             whole["criterion"].as_object().map(|table| table.keys().next().unwrap().clone());
         let draws = match (kind, criterion.as_deref()) {
             ("pretrain" | "finetune" | "adapt", _) => true,
             ("evaluate", _) => false,
+            ("import", _) => whole["strict"] == false,
             ("prune", criterion) => criterion != Some("magnitude"),
             _ => panic!("say here whether a stage of kind {kind} draws"),
         };
@@ -104,7 +104,7 @@ fn meanings(stages: &Stages) -> Vec<Value> {
 fn trained_on(meaning: &Value) -> Option<Value> {
     let settings = &meaning["settings"];
     match meaning["kind"].as_str().unwrap() {
-        "pretrain" | "finetune" => Some(settings["data"].clone()),
+        "pretrain" | "finetune" | "import" => Some(settings["data"].clone()),
         "adapt" => Some(settings["source"].clone()),
         "prune" if settings["criterion"].get("sparse-opt").is_some() => {
             Some(settings["data"].clone())
@@ -118,7 +118,8 @@ fn trained_on(meaning: &Value) -> Option<Value> {
 fn known(stages: &Stages, dice: &mut Dice) -> Option<Known> {
     let (text, names) = spell(stages, dice);
     let checked = experiment::load("random.toml", &text, &[], &Alone).ok()?;
-    let digests = Digests { data: &|name| Some(name.to_owned()), files: &|_| None };
+    let digests =
+        Digests { data: &|name| Some(name.to_owned()), files: &|path| Some(path.to_owned()) };
     let plan = plan::plan(&checked.trials(), digests);
     let key = |name: &String| plan.graph[plan.trials[0].stages[name.as_str()]].key;
     Some(Known { keys: names.iter().map(key).collect(), meanings: meanings(stages), text })
@@ -155,7 +156,7 @@ fn experiment(dice: &mut Dice) -> (Stages, Known) {
             let names: Vec<String> = stages.iter().map(|(name, _)| name.clone()).collect();
             let kinds: Vec<_> = Place::kinds().collect();
             let (kind, place) = *dice.pick(&kinds);
-            if names.is_empty() && kind != "pretrain" {
+            if names.is_empty() && !["pretrain", "import"].contains(&kind) {
                 continue;
             }
             let stage = json!({ kind: place.value(dice, &names) });

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::Stages;
-use super::generate::{Dice, Place};
+use super::generate::{Dice, Place, at};
 
 /// A text of the experiment and the new names of its stages.
 pub(super) fn spell(stages: &Stages, dice: &mut Dice) -> (String, Vec<String>) {
@@ -18,9 +18,9 @@ pub(super) fn spell(stages: &Stages, dice: &mut Dice) -> (String, Vec<String>) {
     let mut parts: Vec<String> = Vec::new();
     for ((_, stage), name) in stages.iter().zip(&names) {
         let mut stage = stage.clone();
-        for (role, input) in super::inputs(&stage) {
+        for (path, input) in super::inputs(&stage) {
             let (_, settings) = super::only(&mut stage);
-            settings[role.as_str()] = renamed(&input).expect("a stage reads one of the others");
+            *at(settings, &path) = renamed(&input).expect("a stage reads one of the others");
         }
         let (kind, settings) = super::only(&mut stage);
         let place = Place::stage().child(&kind);

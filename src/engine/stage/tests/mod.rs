@@ -1,6 +1,9 @@
 //! The stages that train on labelled data, from a job to the files in the draft.
 
-use std::collections::BTreeMap;
+mod import;
+mod rewind;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +20,10 @@ use crate::random;
 /// A dataset, and room for the drafts of stages.
 struct Lab {
     folder: tempfile::TempDir,
+    /// The epochs that the next stages keep.
+    keep_epochs: BTreeSet<u32>,
+    /// The digests of the files beside the experiment as they were planned.
+    files: BTreeMap<String, String>,
 }
 
 /// How a stage went.
@@ -57,7 +64,7 @@ impl Lab {
             write("images-idx3", &[count as u32, 28, 28], &bytes);
             write("labels-idx1", &[count as u32], &labels);
         }
-        Self { folder }
+        Self { folder, keep_epochs: BTreeSet::new(), files: BTreeMap::new() }
     }
 
     /// Runs a stage; the draft of an earlier attempt with that name is taken up.
@@ -84,8 +91,9 @@ impl Lab {
             inputs: inputs.collect(),
             data: BTreeMap::from([("mnist".to_owned(), self.folder.path().join("mnist"))]),
             draft: draft.clone(),
-            folder: PathBuf::new(),
-            files: BTreeMap::new(),
+            folder: self.folder.path().to_owned(),
+            files: self.files.clone(),
+            keep_epochs: self.keep_epochs.clone(),
         };
         let stop = AtomicBool::new(false);
         let mut points = Vec::new();

@@ -1,0 +1,144 @@
+//! The `import` stage: a network's parameters from a safetensors file that was made elsewhere.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use graftwork::digest;
+use graftwork::experiment::spec::Import;
+use graftwork::network::{Extents, zoo};
+use indexmap::IndexMap;
+use tch::{Tensor, no_grad};
+
+use super::{Context, Ended, StageError, point};
+use crate::checkpoint::{self, CheckpointError};
+use crate::data;
+use crate::model::Model;
+
+pub(super) fn run(stage: &Import, context: &mut Context<'_>) -> Result<Ended, StageError> {
+    let shape = stage.data.shape();
+    let network = zoo::build(&stage.model, &shape, stage.data.classes())
+        .map_err(|error| StageError::Unfit(error.to_string()))?;
+    let mut model = Model::new(network, context.job.seed, context.device);
+    let path = context.job.folder.join(&stage.file);
+    is_as_planned(stage, context, &path)?;
+    let tensors = checkpoint::read_foreign(&path)?;
+    let report = Report::new(&model, &tensors);
+    context.recorder.log(&report.to_text());
+    report.check(stage, &model)?;
+    take(&mut model, &tensors, &report);
+    let counts = report.counts();
+    context.recorder.record(counts.map(|(name, count)| point(name, 0, count as f64)).to_vec());
+    let folder = context.data_folder(stage.data.name())?;
+    let splits = data::open(&stage.data, folder, shape, context.device)?;
+    context.measure_all(&model, &splits, 0);
+    context.recorder.progress(1, 1, "done");
+    context.finish(&model, 0)
+}
+
+/// A file that was changed while the stage waited for its turn is not the one in its key.
+fn is_as_planned(stage: &Import, context: &Context<'_>, path: &Path) -> Result<(), StageError> {
+    let digest = digest::digest(path)
+        .map_err(|error| CheckpointError::Io { path: path.to_owned(), error })?;
+    if context.job.files.get("file") == Some(&digest) {
+        return Ok(());
+    }
+    let file = &stage.file;
+    let message = format!("the file `{file}` changed after the run was planned; run again");
+    Err(StageError::Unfit(message))
+}
+
+/// What of a network is in a file, by name.
+#[derive(Debug, PartialEq)]
+struct Report {
+    loaded: Vec<String>,
+    missing: Vec<String>,
+    unexpected: Vec<String>,
+    /// With the shape in the file and that of the network.
+    mismatched: Vec<(String, Vec<i64>, Vec<i64>)>,
+}
+
+impl Report {
+    fn new(model: &Model, tensors: &IndexMap<String, Tensor>) -> Self {
+        let is_unexpected = |name: &&String| !model.params().contains_key(*name);
+        let mut report = Self {
+            loaded: Vec::new(),
+            missing: Vec::new(),
+            unexpected: tensors.keys().filter(is_unexpected).cloned().collect(),
+            mismatched: Vec::new(),
+        };
+        for (name, parameter) in model.params() {
+            let (name, ours) = (name.clone(), parameter.value.size());
+            match tensors.get(&name).map(Tensor::size) {
+                None => report.missing.push(name),
+                Some(theirs) if theirs == ours => report.loaded.push(name),
+                Some(theirs) => report.mismatched.push((name, theirs, ours)),
+            }
+        }
+        report
+    }
+
+    fn counts(&self) -> [(&'static str, usize); 4] {
+        [
+            ("import/loaded", self.loaded.len()),
+            ("import/missing", self.missing.len()),
+            ("import/unexpected", self.unexpected.len()),
+            ("import/mismatched", self.mismatched.len()),
+        ]
+    }
+
+    /// Why the file does not do, in one line, if it does not.
+    fn check(&self, stage: &Import, model: &Model) -> Result<(), StageError> {
+        let (file, arch) = (&stage.file, &model.network().arch);
+        let [(_, loaded), faults @ ..] = self.counts();
+        if loaded > 0 && (!stage.strict || faults.iter().all(|(_, count)| *count == 0)) {
+            return Ok(());
+        }
+        let remedy = if loaded == 0 {
+            "rename its tensors as PyTorch's `state_dict` of this network has them, or choose another `model`"
+        } else {
+            "log.txt lists all; `strict = false` takes what fits and gives the rest new initial values"
+        };
+        let found = self.lists(3).collect::<Vec<_>>().join("; ");
+        Err(StageError::Unfit(format!("`{file}` does not fit `{arch}`: {found}; {remedy}")))
+    }
+
+    /// Everything, for the log.
+    fn to_text(&self) -> String {
+        let mut text = format!("loaded {} parameters", self.loaded.len());
+        for list in self.lists(usize::MAX) {
+            let _ = write!(text, "\n{list}");
+        }
+        text
+    }
+
+    /// `missing: conv1.weight, conv1.bias and 6 more`, of each list that is not empty.
+    fn lists(&self, most: usize) -> impl Iterator<Item = String> {
+        let mismatched = self.mismatched.iter().map(|(name, theirs, ours)| {
+            format!("{name} ({} in the file, {} in the network)", extents(theirs), extents(ours))
+        });
+        let lists = [
+            ("missing", self.missing.clone()),
+            ("unexpected", self.unexpected.clone()),
+            ("of another shape", mismatched.collect()),
+        ];
+        lists.into_iter().filter(|(_, names)| !names.is_empty()).map(move |(what, names)| {
+            let shown = names.iter().take(most).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let rest = names.len().saturating_sub(most);
+            let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+            format!("{what}: {shown}{rest}")
+        })
+    }
+}
+
+fn extents(shape: &[i64]) -> String {
+    let shape: Vec<u32> = shape.iter().map(|&extent| extent as u32).collect();
+    if shape.is_empty() { "one number".to_owned() } else { Extents(&shape).to_string() }
+}
+
+fn take(model: &mut Model, tensors: &IndexMap<String, Tensor>, report: &Report) {
+    no_grad(|| {
+        for name in &report.loaded {
+            model.params_mut()[name.as_str()].value.copy_(&tensors[name]);
+        }
+    });
+}
