@@ -1,6 +1,6 @@
 //! What runs after a change, and what does not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use graftwork::experiment::label;
 use graftwork::plan::{self, History, Node, Presence, Previous, Reason, Selection};
@@ -428,4 +428,32 @@ fn a_sweep_with_rules_plans_just_its_combinations() {
     assert!(both.stderr.contains("--only leaves out"), "{}", both.stderr);
     let why = place.graftwork_without_engine(&["plan", "house.toml", "--why", "moved"]);
     assert!(why.stdout.contains("moved sparsity=0.99 method=dann seed=1"), "{}", why.stdout);
+}
+
+#[test]
+fn an_imported_file_is_its_content_and_draws_nothing_unless_something_is_new() {
+    let world = World::new();
+    let text = |file: &str, more: &str| {
+        format!(
+            "name = 'taken'\nseeds = [0, 1]\n[stage.dense.import]\nfile = '{file}'\n\
+             model.lenet5 = {{}}\ndata.mnist = {{}}\n{more}"
+        )
+    };
+    let write = |file: &str, content: &str| {
+        std::fs::write(world.folder().join(file), content).unwrap();
+    };
+    let keys = |text: &str| -> BTreeSet<StageKey> {
+        let plan = world.plan(text, &[]);
+        plan.order().map(|node| plan.graph[node].key).collect()
+    };
+    write("a.safetensors", "weights");
+    write("b.safetensors", "weights");
+    write("c.safetensors", "other weights");
+    let [a, b, c] = ["a", "b", "c"].map(|name| keys(&text(&format!("{name}.safetensors"), "")));
+    assert_eq!((a.len(), &a), (1, &b));
+    assert_ne!(a, c);
+    assert_eq!(keys(&text("a.safetensors", "strict = true")), a);
+    let loose = keys(&text("a.safetensors", "strict = false"));
+    assert_eq!(loose.len(), 2, "new initial values for each seed");
+    assert_eq!(keys(&text("a.safetensors", "strict = false\nseed = 1")).len(), 1);
 }
