@@ -209,14 +209,18 @@ fn tensors(
     legal: &str,
 ) -> Result<IndexMap<String, Tensor>, String> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| error.to_string())?;
+    // The library has them in an order of chance.
+    let mut names = file.names();
+    names.sort_unstable();
     let mut tensors = IndexMap::new();
-    for (name, view) in file.tensors() {
+    for name in names {
+        let view = file.tensor(name).map_err(|error| error.to_string())?;
         let kind = known(view.dtype()).ok_or_else(|| {
             format!("`{name}` has the type {:?}; there are {legal}", view.dtype())
         })?;
         let shape: Vec<i64> = view.shape().iter().map(|&extent| extent as i64).collect();
         let tensor = Tensor::f_from_data_size(view.data(), &shape, kind);
-        tensors.insert(name, tensor.map_err(|error| error.to_string())?);
+        tensors.insert(name.to_owned(), tensor.map_err(|error| error.to_string())?);
     }
     Ok(tensors)
 }

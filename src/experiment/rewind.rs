@@ -49,7 +49,7 @@ pub(super) fn check(
 fn trains_not(site: &Site<'_>, point: &Input<'_>) -> Fault {
     let name = &point.reference.text;
     let kind = point.stage.map_or("", |stage| stage.kind().as_str());
-    let message = format!("stage `{name}` is a `{kind}` stage, which has no epochs to go back to");
+    let message = format!("stage `{name}`, of kind `{kind}`, has no epochs to go back to");
     let fault = site.fault(Code::Rewind, point.reference.span, &message).label("does not train");
     let kinds = list(["pretrain", "finetune", "adapt"]);
     fault.help(format!("go back to a stage that trains: {kinds}"))

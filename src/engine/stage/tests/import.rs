@@ -93,7 +93,9 @@ fn a_file_that_does_not_fit_is_refused_with_what_does_not() {
     let dense = lab.run("dense", &pretrain(&json!({})), &[]).model();
     let mut entries = state_dict(&dense, Kind::Float);
     entries.remove("bn1.bias");
-    entries.insert("bn9.bias".to_owned(), entry(&Tensor::from_slice(&[1.0f32])));
+    for name in ["bn9.bias", "bn7.bias", "bn8.bias"] {
+        entries.insert(name.to_owned(), entry(&Tensor::from_slice(&[1.0f32])));
+    }
     entries.insert(
         "fc2.weight".to_owned(),
         entry(&Tensor::zeros([7, 16], (Kind::Float, Device::Cpu))),
@@ -102,13 +104,15 @@ fn a_file_that_does_not_fit_is_refused_with_what_does_not() {
     let taken = lab.run("taken", &import(&json!({})), &[]);
     assert_eq!(
         taken.result.unwrap_err(),
-        "`elsewhere.safetensors` does not fit `mlp`: missing: bn1.bias; unexpected: bn9.bias; \
+        "`elsewhere.safetensors` does not fit `mlp`: missing: bn1.bias; unexpected: bn7.bias, bn8.bias, bn9.bias; \
          of another shape: fc2.weight (7×16 in the file, 10×16 in the network); \
          log.txt lists all; `strict = false` takes what fits and gives the rest new initial values"
     );
     let log = std::fs::read_to_string(taken.draft.join("log.txt")).unwrap();
     assert!(
-        log.starts_with("loaded 7 parameters\nmissing: bn1.bias\nunexpected: bn9.bias\n"),
+        log.starts_with(
+            "loaded 7 parameters\nmissing: bn1.bias\nunexpected: bn7.bias, bn8.bias, bn9.bias\n"
+        ),
         "{log}"
     );
 }
