@@ -216,7 +216,7 @@ fn changed(a: &Plan, b: &Plan, old_name: &HashMap<&str, &str>) -> Vec<Change> {
             }
             let mut all = changes(old, &new.recipe, name);
             all.extend(contents(&old.files, &new.recipe.files, name));
-            for (role, input) in new.stage.inputs() {
+            for (role, input) in b.stated_inputs(node, name) {
                 let is_known = past.stages.contains_key(&old_name(input));
                 let same = past.stages.get(&old_name(input)).map(|(key, _)| key);
                 let then = old.inputs.get(role);

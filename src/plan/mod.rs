@@ -44,6 +44,8 @@ pub struct Plan {
     pub trials: Vec<PlannedTrial>,
     /// Datasets that a stage reads and that were not found; the keys of their readers mean nothing.
     pub missing_data: BTreeSet<String>,
+    /// Of stages with several names, those that state other inputs than [`Node::stage`], and equal ones.
+    restated: HashMap<(NodeIndex, String), Arc<Stage>>,
 }
 
 /// A distinct stage.
@@ -115,8 +117,12 @@ pub struct Digests<'a> {
 pub fn plan(trials: &[Trial], digests: Digests<'_>) -> Plan {
     let mut planner =
         Planner { digests, data: HashMap::new(), nodes: HashMap::new(), last: HashMap::new() };
-    let mut plan =
-        Plan { graph: DiGraph::new(), trials: Vec::new(), missing_data: BTreeSet::new() };
+    let mut plan = Plan {
+        graph: DiGraph::new(),
+        trials: Vec::new(),
+        missing_data: BTreeSet::new(),
+        restated: HashMap::new(),
+    };
     for trial in trials {
         planner.add(trial, &mut plan);
     }
@@ -133,6 +139,12 @@ impl Plan {
     pub fn inputs(&self, node: NodeIndex) -> BTreeMap<&str, NodeIndex> {
         let edges = self.graph.edges_directed(node, Direction::Incoming);
         edges.map(|edge| (edge.weight().as_str(), edge.source())).collect()
+    }
+
+    /// The names that a stage states for its inputs, by role, as the file has it under `name`.
+    pub fn stated_inputs(&self, node: NodeIndex, name: &str) -> Vec<(&str, &str)> {
+        let restated = self.restated.get(&(node, name.to_owned()));
+        restated.unwrap_or(&self.graph[node].stage).inputs()
     }
 
     /// How large the plan is.
@@ -223,6 +235,9 @@ impl Planner<'_> {
             let weight = &mut plan.graph[node];
             if !weight.names.contains(name) {
                 weight.names.insert(name.to_owned());
+                if weight.stage.inputs() != stage.inputs() {
+                    plan.restated.insert((node, name.to_owned()), Arc::clone(stage));
+                }
             }
             if weight.trials.last() != Some(&index) {
                 weight.trials.push(index);

@@ -84,11 +84,12 @@ impl Graph {
                     continue;
                 }
                 let names = names.get_or_insert_with(|| names_of(&trial.stages));
+                let stated = plan.stated_inputs(node, name);
                 let inputs: Vec<(String, usize)> = plan
                     .inputs(node)
                     .into_iter()
                     .filter_map(|(role, input)| {
-                        let input = input_name(plan, node, role, names.get(&input)?)?;
+                        let input = input_name(&stated, role, names.get(&input)?)?;
                         Some((role.to_owned(), boxes.get_index_of(input)?))
                     })
                     .collect();
@@ -161,9 +162,9 @@ fn names_of(stages: &IndexMap<String, NodeIndex>) -> HashMap<NodeIndex, Vec<&str
 }
 
 /// The name of an input: of several that are the same stage, the one that the file states.
-fn input_name<'a>(plan: &Plan, node: NodeIndex, role: &str, names: &[&'a str]) -> Option<&'a str> {
-    let stated = plan.graph[node].stage.inputs().into_iter().find(|(other, _)| *other == role);
-    let stated = stated.and_then(|(_, stated)| names.iter().find(|name| **name == stated));
+fn input_name<'a>(stated: &[(&str, &str)], role: &str, names: &[&'a str]) -> Option<&'a str> {
+    let stated = stated.iter().find(|(other, _)| *other == role);
+    let stated = stated.and_then(|(_, stated)| names.iter().find(|name| *name == stated));
     stated.or(names.first()).copied()
 }
 
