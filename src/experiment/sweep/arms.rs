@@ -55,10 +55,13 @@ pub(super) fn arms(
     Some(grouped(all, &all_seeds))
 }
 
-/// The seeds of a file, the default where it states none that can be read.
+/// The seeds of a file, the default where it states none that can be read, or no list, or an empty one.
 fn seeds(root: &Tree) -> Vec<u64> {
     let stated = root.entry(&["seeds"]).map(|entry| &entry.tree.value);
     let Some(Value::Array(items)) = stated else { return vec![0] };
+    if items.is_empty() {
+        return vec![0]; // which has been reported
+    }
     let seeds = items.iter().map(|item| match item.value {
         Value::Integer(seed) => u64::try_from(seed).unwrap_or_default(),
         _ => 0,
