@@ -56,7 +56,7 @@ fn summary(checked: &Checked) -> String {
     format!(
         "fine: {}, {} ({}, {})",
         count(experiment.stage.len(), "stage", "stages"),
-        count(checked.trials().len(), "trial", "trials"),
+        count(checked.trial_count(), "trial", "trials"),
         count(experiment.sweep.axes().count(), "axis", "axes"),
         count(experiment.seeds.len(), "seed", "seeds"),
     )

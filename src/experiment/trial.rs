@@ -93,6 +93,11 @@ impl Checked {
         beside::faults(&self.mentions, is_file)
     }
 
+    /// The number of [`Self::trials`], which are not made for it.
+    pub fn trial_count(&self) -> usize {
+        self.arms.iter().map(|arm| arm.seeds.len()).sum()
+    }
+
     /// Every combination of the sweep with every seed: the first axis outermost, seeds innermost, those
     /// that `include` adds last.
     pub fn trials(&self) -> Vec<Trial> {

@@ -5,12 +5,16 @@ use std::collections::{HashMap, HashSet};
 use indexmap::IndexMap;
 
 use super::super::fault::{Code, Fault, Sources, Span};
+use super::super::path::stage_names;
 use super::super::tree::{Tree, Value};
 use super::rules::{Rule, Rules};
 use super::{Arm, Axis};
 
 /// Trials beyond this number are a slip, not an experiment.
 const MOST_TRIALS: usize = 100_000;
+
+/// What all trials together may have, of stages and of values of axes: that is some gigabytes.
+const MOST_PARTS: usize = 10_000_000;
 
 /// Steps that all rules together may take, which are some seconds.
 const MOST_WORK: usize = 10_000_000;
@@ -29,8 +33,9 @@ pub(super) fn arms(
     let seeds = seeds(root);
     let mut extents: Vec<usize> = axes.iter().map(|axis| axis.swept).collect();
     let trials = extents.iter().copied().fold(seeds.len(), usize::saturating_mul);
-    if trials > MOST_TRIALS {
-        faults.push(too_many(root, sources, &trials.to_string()));
+    let most = most_trials(root, axes.len());
+    if trials > most {
+        faults.push(too_many(root, sources, &trials.to_string(), most));
         return None;
     }
     let mut rules = Rules::new(root, sources, axes, seeds.clone(), faults);
@@ -42,7 +47,7 @@ pub(super) fn arms(
         return Some(combinations(extents).map(arm).collect());
     }
     extents.push(seeds.len());
-    let mut choices = Choices { extents, root, sources, faults };
+    let mut choices = Choices { extents, most, root, sources, faults };
     let kept = choices.exclude(&excludes)?;
     let all = choices.include(kept, &includes)?;
     if all.is_empty() {
@@ -69,9 +74,16 @@ fn seeds(root: &Tree) -> Vec<u64> {
     seeds.collect()
 }
 
-fn too_many(root: &Tree, sources: &Sources, trials: &str) -> Fault {
+/// How many trials an experiment can have: the fewer, the more there is in each.
+fn most_trials(root: &Tree, axes: usize) -> usize {
+    let parts = stage_names(root).len().saturating_add(axes);
+    MOST_TRIALS.min(MOST_PARTS / parts.max(1)).max(1)
+}
+
+fn too_many(root: &Tree, sources: &Sources, trials: &str, most: usize) -> Fault {
     let span = root.entry(&["sweep"]).map_or(Span::start(), |entry| entry.key);
-    let message = format!("the sweep has {trials} trials, and {MOST_TRIALS} is the most");
+    let why = if most < MOST_TRIALS { " of so many stages and axes" } else { "" };
+    let message = format!("the sweep has {trials} trials, and {most}{why} is the most");
     let fault = sources.fault(Code::TooManyTrials, span, message);
     let help = "leave out values, or make several experiments";
     fault.label("too many combinations").help(help)
@@ -81,6 +93,8 @@ fn too_many(root: &Tree, sources: &Sources, trials: &str) -> Fault {
 struct Choices<'a> {
     /// How many points each axis has of its own, and how many seeds there are.
     extents: Vec<usize>,
+    /// How many trials there can be.
+    most: usize,
     root: &'a Tree,
     sources: &'a Sources,
     faults: &'a mut Vec<Fault>,
@@ -159,9 +173,9 @@ impl Choices<'_> {
                     "already in the sweep",
                 ));
             }
-            if all.len() > MOST_TRIALS {
-                let trials = format!("more than {MOST_TRIALS}");
-                self.faults.push(too_many(self.root, self.sources, &trials));
+            if all.len() > self.most {
+                let trials = format!("more than {}", self.most);
+                self.faults.push(too_many(self.root, self.sources, &trials, self.most));
                 return None;
             }
         }

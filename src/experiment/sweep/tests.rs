@@ -318,6 +318,31 @@ fn rules_that_name_too_much_are_refused() {
     assert_eq!((last.code, faults.0.len()), ("E022", 38), "each before adds nothing");
 }
 
+#[test]
+fn trials_with_many_stages_may_be_fewer() {
+    let evaluate = "from = 'thin'\ndata.mnist = {}\n";
+    let stages = (0..500).map(|number| format!("[stage.s{number}.evaluate]\n{evaluate}"));
+    let stages = stages.collect::<Vec<_>>().concat();
+    let load = |trials: usize| {
+        let epochs: Vec<_> = (1..=trials).collect();
+        let sweep = format!("[sweep]\n\"moved.epochs\" = {epochs:?}\n");
+        load("sweeps.toml", &format!("{}{stages}", text(&sweep)), &[], &Alone)
+    };
+    assert_eq!(load(2).unwrap().trial_count(), 2);
+    let faults = load(20_000).unwrap_err();
+    assert_eq!(faults.0.len(), 1);
+    let message = "the sweep has 20000 trials, and 19841 of so many stages and axes is the most";
+    assert_eq!((faults.0[0].code, faults.0[0].message.as_str()), ("E022", message));
+}
+
+#[test]
+fn no_seeds_are_one_fault_whatever_the_rules() {
+    let rule = "[[sweep.exclude]]\n\"thin.sparsity\" = 0.9\n";
+    let text = format!("seeds = []\n{}", text(&format!("{METHODS}{rule}")));
+    let faults = load("sweeps.toml", &text, &[], &Alone).unwrap_err();
+    assert_eq!(faults.0.iter().map(|fault| fault.code).collect::<Vec<_>>(), ["E005"]);
+}
+
 /// A rule: the sparsities, methods and seeds that it names; none for all.
 type Named = [Option<Vec<usize>>; 3];
 
