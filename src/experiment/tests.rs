@@ -252,7 +252,7 @@ fn too_many_trials_are_refused_before_they_are_made() {
 }
 
 #[test]
-fn labels_are_short() {
+fn labels_are_short_and_stand_on_one_line() {
     for (value, expected) in [
         (json!({ "magnitude": {} }), "magnitude"),
         (json!(0.5), "0.5"),
@@ -264,8 +264,10 @@ fn labels_are_short() {
         ),
         (json!({ "conv1": 0.1 }), "conv1=0.1"),
         (json!(["conv1"]), "[conv1]"),
-        (json!({}), ""),
+        (json!({}), "{}"),
+        (json!(""), "\"\""),
         (json!(true), "true"),
+        (json!("two\nlines \u{1b}[31m"), "two\\nlines \\u{1b}[31m"),
     ] {
         assert_eq!(label(&value), expected);
     }

@@ -185,10 +185,11 @@ fn trained_on(stage: &Stage, stages: &IndexMap<String, Arc<Stage>>) -> Option<Da
 }
 
 /// A value of an axis as tables and progress lines show it: `magnitude` for `{ magnitude = {} }`,
-/// `min-mse(hessian=diag)`, `0.5`.
+/// `min-mse(hessian=diag)`, `0.5`. It stays on its line and is never empty.
 pub fn label(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) if text.is_empty() => "\"\"".to_owned(),
+        Value::String(text) => text.chars().map(in_line).collect(),
         Value::Array(items) => {
             let items: Vec<_> = items.iter().map(label).collect();
             format!("[{}]", items.join(", "))
@@ -200,11 +201,17 @@ pub fn label(value: &Value) -> String {
                 Some((name, Value::Object(settings))) => {
                     format!("{name}({})", label_settings(settings))
                 }
+                _ if table.is_empty() => "{}".to_owned(),
                 _ => label_settings(table),
             }
         }
         other => other.to_string(),
     }
+}
+
+/// A character as it can stand in a line: a line break as `\n`.
+fn in_line(letter: char) -> String {
+    if letter.is_control() { letter.escape_default().collect() } else { letter.into() }
 }
 
 fn label_settings(settings: &serde_json::Map<String, Value>) -> String {

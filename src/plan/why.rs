@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{Plan, PlannedTrial, Presence, Task, Todo};
+use crate::experiment::label;
 use crate::recipe::{Recipe, StageKey};
 
 /// A trial of the last run of the same experiment.
@@ -138,7 +139,7 @@ impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let show = |value: &Option<Value>| match value {
             None => "default".to_owned(),
-            Some(Value::String(text)) => text.clone(),
+            Some(text @ Value::String(_)) => label(text),
             Some(value) => value.to_string(),
         };
         write!(f, "{} {} → {}", self.path, show(&self.old), show(&self.new))
