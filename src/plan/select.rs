@@ -112,7 +112,8 @@ pub enum SelectError {
 /// Decides what is to be done.
 ///
 /// `known` says whether the results of a key are recorded. A stage whose checkpoint is gone, whose results
-/// are recorded and whose readers are all there is not made again: nobody needs it.
+/// are recorded and whose readers are all there is not made again: nobody needs it. Below a stage that is
+/// forced or stale it is, since what the readers were made from may come out otherwise now.
 ///
 /// # Errors
 /// If a name or pattern matches nothing, or `only` leaves out what is needed.
@@ -124,22 +125,18 @@ pub fn select(
 ) -> Result<Todo, SelectError> {
     let wanted = wanted(plan, selection)?;
     let forced = named(plan, "--force", &selection.force)?;
+    let is_renewed =
+        |node: &&NodeIndex| forced.contains(*node) || presences[node.index()] == Presence::Stale;
+    let renewed = with_readers(plan, wanted.iter().filter(is_renewed).copied().collect());
     let mut todo = Todo { tasks: BTreeMap::new(), wanted: wanted.clone() };
     loop {
         let before = todo.tasks.len();
         for node in plan.order().rev().filter(|node| wanted.contains(node)) {
-            let task = match presences[node.index()] {
-                _ if forced.contains(&node) => Task::Force,
-                Presence::Cached => continue,
-                Presence::Damaged | Presence::Incomplete | Presence::Stale => Task::Restore,
-                Presence::Adoptable(_) | Presence::Missing => Task::Make,
-            };
-            let mut readers =
-                readers(plan, node).filter(|reader| wanted.contains(reader)).peekable();
-            let is_spare = task != Task::Force
-                && presences[node.index()].is_gone()
-                && readers.peek().is_some()
-                && readers.all(|reader| todo.task(reader).is_none())
+            let presence = presences[node.index()];
+            let Some(task) = task(presence, forced.contains(&node)) else { continue };
+            let is_spare = !renewed.contains(&node)
+                && presence.is_gone()
+                && has_idle_readers(plan, node, &todo)
                 && known(&plan.graph[node].key);
             if !is_spare {
                 todo.tasks.insert(node, task);
@@ -161,8 +158,31 @@ pub fn select(
     Ok(todo)
 }
 
-fn readers(plan: &Plan, node: NodeIndex) -> impl Iterator<Item = NodeIndex> + '_ {
-    plan.graph.neighbors_directed(node, Direction::Outgoing)
+/// What is to be done for a stage as it is, if anything.
+fn task(presence: Presence, is_forced: bool) -> Option<Task> {
+    Some(match presence {
+        _ if is_forced => Task::Force,
+        Presence::Cached => return None,
+        Presence::Damaged | Presence::Incomplete | Presence::Stale => Task::Restore,
+        Presence::Adoptable(_) | Presence::Missing => Task::Make,
+    })
+}
+
+/// Whether the selection has stages that read this one, and nothing is to be done for any of them.
+fn has_idle_readers(plan: &Plan, node: NodeIndex, todo: &Todo) -> bool {
+    let readers = plan.graph.neighbors_directed(node, Direction::Outgoing);
+    let mut readers = readers.filter(|reader| todo.is_wanted(*reader)).peekable();
+    readers.peek().is_some() && readers.all(|reader| todo.task(reader).is_none())
+}
+
+/// Some stages, all that read them, and all that read those.
+fn with_readers(plan: &Plan, mut some: BTreeSet<NodeIndex>) -> BTreeSet<NodeIndex> {
+    for node in plan.order() {
+        if plan.inputs(node).values().any(|input| some.contains(input)) {
+            some.insert(node);
+        }
+    }
+    some
 }
 
 fn wanted(plan: &Plan, selection: &Selection) -> Result<BTreeSet<NodeIndex>, SelectError> {

@@ -169,6 +169,16 @@ fn a_forced_stage_runs_and_its_readers_stay_if_it_comes_out_as_before() {
     assert_eq!(weights, "other weights");
 }
 
+#[test]
+fn a_forced_stage_reaches_its_readers_across_one_that_is_gone() {
+    let mut world = World::new();
+    world.run_script(CHAIN, &[], &|job, _| well_of_its_own(job));
+    fs::remove_dir_all(folder(&world, "tuned")).unwrap();
+    world.selection = select(&[], &[], &["dense"]);
+    world.run_script(CHAIN, &[], &|job, _| well_with(&format!("other {}", job.name)));
+    assert_eq!(ran(&world), ["dense", "thin", "tuned", "score", "moved"]);
+}
+
 /// What a user does who forces one stage alone, and what a crash leaves between a stage and its readers.
 #[test]
 fn a_stage_that_came_out_otherwise_makes_its_readers_stale_for_later_runs_too() {
