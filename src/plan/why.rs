@@ -1,6 +1,6 @@
 //! Why a stage must run, or where its result comes from.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
 
 use indexmap::IndexMap;
@@ -304,7 +304,7 @@ impl History {
         let (old, new) = (self.trials.first(), plan.trials.first());
         let mut places = Places { history: self, shared: None, by_shared: HashMap::new() };
         let (Some(old), Some(new)) = (old, new) else { return places };
-        let shared: Vec<String> =
+        let shared: HashSet<String> =
             old.settings.keys().filter(|axis| new.settings.contains_key(*axis)).cloned().collect();
         if shared.len() < old.settings.len().max(new.settings.len()) {
             for (index, trial) in self.trials.iter().enumerate() {
@@ -321,7 +321,7 @@ impl History {
 pub(super) struct Places<'a> {
     history: &'a History,
     /// The axes that both have, where they have not all in common.
-    shared: Option<Vec<String>>,
+    shared: Option<HashSet<String>>,
     /// The first trial with some values of those axes and some seed.
     by_shared: HashMap<String, usize>,
 }
@@ -338,8 +338,11 @@ impl<'a> Places<'a> {
     }
 }
 
-fn restricted(settings: &IndexMap<String, Value>, axes: &[String]) -> IndexMap<String, Value> {
-    let shared = settings.iter().filter(|(axis, _)| axes.contains(axis));
+fn restricted(
+    settings: &IndexMap<String, Value>,
+    axes: &HashSet<String>,
+) -> IndexMap<String, Value> {
+    let shared = settings.iter().filter(|(axis, _)| axes.contains(*axis));
     shared.map(|(axis, value)| (axis.clone(), value.clone())).collect()
 }
 
