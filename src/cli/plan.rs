@@ -289,10 +289,11 @@ fn told(work: &Estimate, with_unknown: bool) -> Option<String> {
     match (known, others) {
         (None, Some(_)) if !with_unknown => None,
         (None, Some(others)) => {
-            Some(format!("unknown: of such stages none has run here: {others}"))
+            Some(format!("unknown, since none of these kinds has run here: {others}"))
         }
         (Some(known), Some(others)) => {
-            Some(format!("{known}, and {others}, of which kind none has run here"))
+            let why = "which is unknown, since none of these kinds has run here";
+            Some(format!("{known}, and that of {others}, {why}"))
         }
         (known, None) => known,
     }

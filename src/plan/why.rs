@@ -62,7 +62,7 @@ pub enum Reason {
     /// Its checkpoint was made from another content of its inputs than they have now: one was made anew and
     /// came out otherwise.
     InputsDiffer {},
-    /// Its checkpoint is not in the store any more, but its results are recorded and all that read it is there.
+    /// Its checkpoint is not in the store any more; its results are recorded, and nothing to run reads it.
     NotNeeded {},
     /// It is not there, and the selection leaves it out.
     LeftOut {},
@@ -166,7 +166,7 @@ impl fmt::Display for Reason {
                 write!(f, "an input was made anew and came out otherwise than when this was made")
             }
             Self::NotNeeded {} => {
-                write!(f, "not needed: its checkpoint is gone, and all that read it is cached")
+                write!(f, "not needed: its checkpoint is gone, and nothing to run reads it")
             }
             Self::LeftOut {} => write!(f, "left out"),
             Self::Forced {} => write!(f, "forced"),
