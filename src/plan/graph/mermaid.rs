@@ -44,6 +44,9 @@ fn quoted(text: &str) -> String {
             '&' => out.push_str("#amp;"),
             '#' => out.push_str("#35;"),
             '`' => out.push_str("#96;"),
+            // Two of these start a comment or a directive, also between quotes; `\n` breaks the line.
+            '%' => out.push_str("#37;"),
+            '\\' => out.push_str("#92;"),
             letter => out.push(letter),
         }
     }
@@ -59,12 +62,12 @@ mod tests {
 
     #[test]
     fn names_that_mean_something_in_mermaid_are_escaped() {
-        let mut graph = graph(&["end", "<a> \"#1\" < end as te|acher"]);
+        let mut graph = graph(&["end", "<a> \"#1\" %%{\\n} < end as te|acher"]);
         graph.boxes[1].cached = 2;
         expect![[r##"
             flowchart LR
               s0["end<br/>prune ×2"]
-              s1["#lt;a#gt; #quot;#35;1#quot;<br/>prune ×2<br/>cached"]
+              s1["#lt;a#gt; #quot;#35;1#quot; #37;#37;{#92;n}<br/>prune ×2<br/>cached"]
               s0 -->|"te|acher"| s1
               classDef cached fill:#cfe8cf,stroke:#666,color:#000
               class s1 cached
