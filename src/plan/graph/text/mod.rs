@@ -97,7 +97,11 @@ fn notes(graph: &Graph, row: &Row) -> String {
         for (role, input) in &shown.inputs {
             roles.entry(role).or_default().push(&graph.boxes[*input].name);
         }
-        let said = roles.iter().map(|(role, names)| format!("{role} {}", names.join(" or ")));
+        let said = roles.iter().map(|(role, names)| match names.as_slice() {
+            // The inputs of commands are often called as the stages are.
+            [name] if name == role => (*role).to_owned(),
+            names => format!("{role} {}", names.join(" or ")),
+        });
         notes.push(said.collect::<Vec<_>>().join(", "));
     }
     if !shown.varies.is_empty() {
@@ -238,6 +242,20 @@ mod tests {
             │     rewind-to first
             │
             ○ after     prune  ×2
+        "#]],
+        );
+    }
+
+    #[test]
+    fn a_role_called_as_its_stage_is_said_once() {
+        check(
+            80,
+            &["a", "b", "c < a as a, b as from"],
+            &expect![[r#"
+            ○ a    prune  ×2
+            │ ○ b  prune  ×2
+            │ │
+            ○─╯ c  prune  ×2  a, from b
         "#]],
         );
     }
