@@ -361,7 +361,8 @@ impl<'a> Walker<'a> {
         // The very name in another place says more than a similar one in this.
         let elsewhere = self.elsewhere(key);
         let near = nearest(key, free.iter().copied()).filter(|_| elsewhere.is_none());
-        let label = near.map_or("unknown".to_owned(), |near| format!("did you mean `{near}`?"));
+        let meant = near.or_else(|| self.stated_elsewhere(key, entry, rule));
+        let label = meant.map_or("unknown".to_owned(), |meant| format!("did you mean `{meant}`?"));
         self.report(code, entry.key, &message, |fault| {
             if let Some(remedy) = elsewhere {
                 return fault.label("does not belong here").help(remedy);
@@ -374,6 +375,15 @@ impl<'a> Walker<'a> {
             })
         });
         near
+    }
+
+    /// The key of another text that a misspelt one was to change: of a file that this one extends, or of
+    /// the file where a `--set` is misspelt.
+    fn stated_elsewhere(&self, key: &str, entry: &Entry, rule: &'a Rule) -> Option<&'a str> {
+        let near = nearest(key, rule.keys())?;
+        let stated = self.steps.last()?.tree.table()?.get(near)?;
+        let text = |span: Span| self.sources.place(span).source;
+        (text(stated.key) != text(entry.key)).then_some(near)
     }
 
     /// Whether the walk is in a stage that cannot choose a split: it never sees another than `train`.

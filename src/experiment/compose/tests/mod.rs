@@ -413,6 +413,37 @@ fn a_fault_of_one_piece_leaves_the_others_to_be_checked() {
     );
 }
 
+#[test]
+fn a_slip_in_a_key_that_another_text_states_is_told_what_was_meant() {
+    check_faults(
+        "extends = 'base.toml'\n[stage.dense.pretrain]\nepoch = 5",
+        &[("base.toml", SMALL)],
+        &["thin.sprsity=0.8"],
+        &expect![[r#"
+            error[E002]: stage `dense`: `pretrain` has no key `epoch`
+             --> child.toml:3:1
+              |
+            3 | epoch = 5
+              | ^^^^^ did you mean `epochs`?
+              |
+              = help: legal keys are clip-norm, data, early-stopping, epochs, freeze, keep, l1, learning-rate-factors, loss, model, optimizer, precision, schedule, seed
+
+            error[E002]: stage `thin`: `prune` has no key `sprsity`
+             --> --set:1:6
+              |
+            1 | thin.sprsity=0.8
+              |      ^^^^^^^ did you mean `sparsity`?
+              |
+              = help: legal keys are criterion, data, exclude, from, scope, seed, sparsity
+
+            2 faults in child.toml and --set
+        "#]],
+    );
+    let twice = SMALL.replace("sparsity = 0.5", "sparsity = 0.5\nsprsity = 0.6");
+    let faults = load_child(&twice, &[], &[]).unwrap_err();
+    assert_eq!(faults.0[0].label, "unknown", "the file has both");
+}
+
 fn lines(numbers: Range<usize>, line: impl Fn(usize) -> String) -> String {
     numbers.map(line).collect::<Vec<_>>().join("\n")
 }
