@@ -127,36 +127,39 @@ fn to_run(diff: &Diff, b: &Planned, context: &Context) -> anyhow::Result<Option<
 
 fn print(args: &Args, diff: &Diff, to_run: Option<usize>) {
     println!("A: {}\nB: {}\n", args.a, args.b);
-    for axis in &diff.axes {
-        println!("{}", gone(axis, label));
+    let differences = differences(diff);
+    for line in &differences {
+        println!("{line}");
     }
-    for seeds in &diff.seeds {
-        println!("{}", gone(seeds, u64::to_string));
+    if !differences.is_empty() {
+        println!();
     }
-    for name in &diff.renamed {
-        println!("stage {} is now called {}", name.old, name.new);
-    }
-    for (names, how) in [(&diff.removed, "only in A"), (&diff.added, "only in B")] {
-        if !names.is_empty() {
-            println!("stages {how}: {}", names.join(", "));
-        }
-    }
-    for change in &diff.changes {
-        println!("{change}");
-    }
-    println!();
     let widest = diff.stages.keys().map(|name| name.chars().count()).max().unwrap_or(0);
     let width = widest.max("distinct stages".len());
     println!("{:width$}  {:<8}  {:>5}  {:>6}  {:>6}", "stage", "kind", "both", "only A", "only B");
-    let all = [("distinct stages".to_owned(), diff.all)];
+    let all = [("distinct stages".to_owned(), diff.all), ("trials".to_owned(), diff.trials)];
     for (name, shares) in diff.stages.iter().chain(all.iter().map(|(name, all)| (name, all))) {
         let kind = shares.kind.map_or("", |kind| kind.as_str());
         let (both, a, b) = (shares.both, shares.only_a, shares.only_b);
         println!("{name:width$}  {kind:<8}  {both:>5}  {a:>6}  {b:>6}");
     }
     if let Some(to_run) = to_run.filter(|_| diff.all.only_b > 0) {
-        println!("\nof those only in B, {to_run} are not in the store");
+        println!("\nstages of B alone that are not in the store: {to_run}");
     }
+}
+
+/// A line for whatever differs in what the files say.
+fn differences(diff: &Diff) -> Vec<String> {
+    let axes = diff.axes.iter().map(|axis| gone(axis, label));
+    let seeds = diff.seeds.iter().map(|seeds| gone(seeds, u64::to_string));
+    let renamed = diff.renamed.iter();
+    let renamed = renamed.map(|name| format!("stage {} is now called {}", name.old, name.new));
+    let one_sided = [(&diff.removed, "only in A"), (&diff.added, "only in B")].into_iter();
+    let one_sided = one_sided
+        .filter(|(names, _)| !names.is_empty())
+        .map(|(names, how)| format!("stages {how}: {}", names.join(", ")));
+    let changes = diff.changes.iter().map(ToString::to_string);
+    axes.chain(seeds).chain(renamed).chain(one_sided).chain(changes).collect()
 }
 
 /// `thin.sparsity: 0.5 went; 0.9, 0.95 came`

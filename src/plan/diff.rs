@@ -29,13 +29,16 @@ pub struct Diff {
     pub renamed: Vec<Renamed>,
     /// Settings, and contents of files, that differ in stages that both have, in trials that both have.
     pub changes: Vec<Change>,
-    /// How many distinct stages each name has in both plans and in one of them, those of A first.
+    /// How many distinct stages each name has in both plans and in one of them; the names of B, then those
+    /// that only A has.
     pub stages: IndexMap<String, Shares>,
     /// The distinct stages that only B has.
     #[serde(skip)]
     pub new: BTreeSet<StageKey>,
     /// All distinct stages.
     pub all: Shares,
+    /// The trials; one is in both if it has the same stages, under their new names, and the same seed.
+    pub trials: Shares,
 }
 
 /// What came and what went.
@@ -64,7 +67,7 @@ pub struct Renamed {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Shares {
-    /// The kind of stage, in B where it is there; none where kinds are mixed.
+    /// The kind of stage, in B where it is there; none for what is of no single kind.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<StageKind>,
     /// In both plans.
@@ -95,26 +98,17 @@ impl Diff {
         added.retain(|name| !new.contains(name.as_str()));
         let old_name: HashMap<&str, &str> =
             renamed.iter().map(|name| (name.new.as_str(), name.old.as_str())).collect();
-        let mut stages = IndexMap::new();
-        for (name, (kind, keys)) in &keys_b {
-            let old = keys_a.get(old_name.get(name).unwrap_or(name));
-            let none = BTreeSet::new();
-            let shares = shares(old.map_or(&none, |(_, keys)| keys), keys);
-            stages.insert((*name).to_owned(), Shares { kind: Some(*kind), ..shares });
-        }
-        for name in &removed {
-            let (kind, keys) = &keys_a[name.as_str()];
-            let shares = shares(keys, &BTreeSet::new());
-            stages.insert(name.clone(), Shares { kind: Some(*kind), ..shares });
-        }
+        let new_name = renamed.iter().map(|name| (name.old.as_str(), name.new.as_str())).collect();
+        let trials = shares(&trials(a, &new_name), &trials(b, &HashMap::new()));
         Self {
-            equal: meaning(a) == meaning(b),
+            equal: renamed.is_empty() && trials.only_a == 0 && trials.only_b == 0,
             axes: axes(a, b),
             seeds: seeds(a, b),
             changes: changed(a, b, &old_name),
-            stages,
+            stages: stages(&keys_a, &keys_b, &old_name, &removed),
             new: &all_b - &all_a,
             all: shares(&all_a, &all_b),
+            trials,
             removed,
             added,
             renamed,
@@ -137,29 +131,60 @@ fn keys(plan: &Plan) -> Keys<'_> {
 
 /// The names that are new for what had another name: they have a key in common.
 fn renamed(removed: &[String], added: &[String], a: &Keys, b: &Keys) -> Vec<Renamed> {
-    let mut old_names: HashMap<StageKey, &str> = HashMap::new();
-    for name in removed {
-        old_names.extend(a[name.as_str()].1.iter().map(|key| (*key, name.as_str())));
+    // By key, since several stages may be the same: the indices of those that have no new name yet.
+    let mut old_names: HashMap<StageKey, BTreeSet<usize>> = HashMap::new();
+    for (index, name) in removed.iter().enumerate() {
+        for key in &a[name.as_str()].1 {
+            old_names.entry(*key).or_default().insert(index);
+        }
     }
-    let mut taken = HashSet::new();
     let renamed = added.iter().filter_map(|new| {
-        let mut names = b[new.as_str()].1.iter().filter_map(|key| old_names.get(key));
-        let old = names.find(|old| taken.insert(**old))?;
-        Some(Renamed { old: (*old).to_owned(), new: new.clone() })
+        let mut found = b[new.as_str()].1.iter().filter_map(|key| old_names.get(key)?.first());
+        let index = *found.next()?;
+        for key in &a[removed[index].as_str()].1 {
+            old_names.entry(*key).or_default().remove(&index);
+        }
+        Some(Renamed { old: removed[index].clone(), new: new.clone() })
     });
     renamed.collect()
 }
 
-fn shares(a: &BTreeSet<StageKey>, b: &BTreeSet<StageKey>) -> Shares {
+/// How many distinct stages each name has, and where.
+fn stages(
+    a: &Keys,
+    b: &Keys,
+    old_name: &HashMap<&str, &str>,
+    removed: &[String],
+) -> IndexMap<String, Shares> {
+    let none = BTreeSet::new();
+    let mut stages = IndexMap::new();
+    for (name, (kind, keys)) in b {
+        let old = a.get(old_name.get(name).unwrap_or(name)).map_or(&none, |(_, keys)| keys);
+        stages.insert((*name).to_owned(), Shares { kind: Some(*kind), ..shares(old, keys) });
+    }
+    for name in removed {
+        let (kind, keys) = &a[name.as_str()];
+        stages.insert(name.clone(), Shares { kind: Some(*kind), ..shares(keys, &none) });
+    }
+    stages
+}
+
+fn shares<T: Ord>(a: &BTreeSet<T>, b: &BTreeSet<T>) -> Shares {
     let both = a.intersection(b).count();
     Shares { kind: None, both, only_a: a.len() - both, only_b: b.len() - both }
 }
 
-/// The trials, whatever their order and however the file writes their settings.
-fn meaning(plan: &Plan) -> BTreeSet<(u64, BTreeMap<&str, StageKey>)> {
+/// What the trials mean, whatever their order and however the file writes their settings.
+fn trials<'a>(
+    plan: &'a Plan,
+    new_name: &HashMap<&'a str, &'a str>,
+) -> BTreeSet<(u64, BTreeMap<&'a str, StageKey>)> {
     let trials = plan.trials.iter().map(|trial| {
-        let stages = trial.stages.iter();
-        (trial.seed, stages.map(|(name, &node)| (name.as_str(), plan.graph[node].key)).collect())
+        let stages = trial.stages.iter().map(|(name, &node)| {
+            let name = name.as_str();
+            (*new_name.get(name).unwrap_or(&name), plan.graph[node].key)
+        });
+        (trial.seed, stages.collect())
     });
     trials.collect()
 }

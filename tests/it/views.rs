@@ -130,11 +130,16 @@ fn json_says_all_that_a_program_needs() {
     assert!(why.contains("changed (dense.epochs 1 → 2)"), "{why}");
 }
 
-/// What `diff` says of two files, the second one this text edited.
+/// What `diff` says of two files, the second one [`HOUSE`] edited.
 #[track_caller]
 fn check_diff(edits: &[(&str, &str)], code: i32, expected: &expect_test::Expect) {
-    let place = Place::new(HOUSE);
-    let edited = edits.iter().fold(HOUSE.to_owned(), |text, (from, to)| {
+    check_diff_of(HOUSE, edits, code, expected);
+}
+
+#[track_caller]
+fn check_diff_of(a: &str, edits: &[(&str, &str)], code: i32, expected: &expect_test::Expect) {
+    let place = Place::new(a);
+    let edited = edits.iter().fold(a.to_owned(), |text, (from, to)| {
         assert!(text.contains(from), "nothing to edit");
         text.replace(from, to)
     });
@@ -185,6 +190,7 @@ fn a_diff_tells_settings_with_both_values_and_what_they_touch() {
             tuned            finetune      0       4       4
             score            evaluate      2       0       0
             distinct stages                8       4       4
+            trials                         0       4       4
         "#]],
     );
 }
@@ -214,6 +220,7 @@ fn a_diff_tells_axes_seeds_and_stages_that_came_or_went() {
             late             evaluate      0       0       6
             score            evaluate      0       2       0
             distinct stages                3       9      17
+            trials                         0       4       6
         "#]],
     );
 }
@@ -240,6 +247,116 @@ fn a_diff_tells_renamed_stages_and_inputs_that_moved() {
             tuned            finetune      4       0       0
             score            evaluate      0       2       4
             distinct stages               10       2       4
+            trials                         0       4       4
+        "#]],
+    );
+}
+
+/// Two networks, each pruned.
+const TWINS: &str = r#"
+name = "twins"
+[stage.left.pretrain]
+model.lenet5 = {}
+data.mnist = {}
+epochs = 1
+[stage.right.pretrain]
+model.lenet5 = {}
+data.mnist = {}
+epochs = 2
+[stage.thin-left.prune]
+from = "left"
+criterion.magnitude = {}
+sparsity = 0.5
+[stage.thin-right.prune]
+from = "right"
+criterion.magnitude = {}
+sparsity = 0.5
+"#;
+
+#[test]
+fn a_diff_tells_no_change_of_an_input_that_became_equal_to_another() {
+    check_diff_of(
+        TWINS,
+        &[("epochs = 2", "epochs = 1")],
+        1,
+        &expect_test::expect![[r#"
+            A: house.toml
+            B: other.toml
+
+            right.epochs 2 → 1
+
+            stage            kind       both  only A  only B
+            left             pretrain      1       0       0
+            right            pretrain      0       1       1
+            thin-left        prune         1       0       0
+            thin-right       prune         0       1       1
+            distinct stages                2       2       0
+            trials                         0       1       1
+        "#]],
+    );
+}
+
+#[test]
+fn a_graph_leads_each_of_several_equal_stages_from_the_one_that_it_names() {
+    let place = Place::new(&TWINS.replace("epochs = 2", "epochs = 1"));
+    let args = ["plan", "house.toml", "--graph", "text"];
+    expect_test::expect![[r#"
+        ○ left        pretrain
+        │
+        ○ thin-left   prune
+
+        ○ right       pretrain
+        │
+        ○ thin-right  prune
+    "#]]
+    .assert_eq(&place.graftwork_without_engine(&args).stdout);
+}
+
+#[test]
+fn a_diff_tells_each_new_name_of_stages_that_are_the_same() {
+    check_diff_of(
+        &TWINS.replace("epochs = 2", "epochs = 1"),
+        &[("right", "east"), ("left", "west")],
+        1,
+        &expect_test::expect![[r#"
+            A: house.toml
+            B: other.toml
+
+            stage left is now called west
+            stage right is now called east
+            stage thin-left is now called thin-west
+            stage thin-right is now called thin-east
+
+            stage            kind       both  only A  only B
+            west             pretrain      1       0       0
+            east             pretrain      1       0       0
+            thin-west        prune         1       0       0
+            thin-east        prune         1       0       0
+            distinct stages                2       0       0
+            trials                         1       0       0
+        "#]],
+    );
+}
+
+#[test]
+fn a_diff_tells_trials_that_a_rule_drops_and_whose_stages_others_have() {
+    let sweep = "[sweep]\n\"left.epochs\" = [1, 2]\n\"right.epochs\" = [3, 4]\n";
+    let rule = "[[sweep.exclude]]\n\"left.epochs\" = 1\n\"right.epochs\" = 3\n";
+    check_diff_of(
+        &TWINS.replace("[stage.left.", &format!("{sweep}[stage.left.")),
+        &[(sweep, &format!("{sweep}{rule}"))],
+        1,
+        &expect_test::expect![[r#"
+            A: house.toml
+            B: other.toml
+
+            stage            kind       both  only A  only B
+            left             pretrain      2       0       0
+            right            pretrain      2       0       0
+            thin-left        prune         2       0       0
+            thin-right       prune         2       0       0
+            distinct stages                8       0       0
+            trials                         3       1       0
         "#]],
     );
 }
@@ -267,6 +384,8 @@ fn a_diff_reads_revisions_from_git_and_says_what_would_run() {
     let changed: Value = serde_json::from_str(&changed.stdout).unwrap();
     assert_eq!(changed["all"], serde_json::json!({ "both": 8, "only-a": 4, "only-b": 4 }));
     assert_eq!(changed["to-run"], 4);
+    let shown = place.graftwork_without_engine(&["diff", "house.toml@HEAD", "house.toml"]).stdout;
+    assert!(shown.ends_with("\nstages of B alone that are not in the store: 4\n"), "{shown}");
     assert_eq!(diff("house.toml@HEAD", "at@home.toml").code, 0);
     assert_eq!(diff("at@home.toml@HEAD", "at@home.toml").code, 0);
     let wrong = diff("house.toml@no-such", "house.toml");
