@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::files::folder;
 use super::prepare::{Planned, count};
 use super::{Context, Outcome};
-use crate::experiment::label;
+use crate::experiment::{Faults, label};
 use crate::plan::{Diff, Gone, Presence};
 use crate::schedule;
 use crate::store::Store;
@@ -29,9 +29,8 @@ pub(super) struct Args {
 /// Says what tells two experiments apart; findings if they differ in meaning.
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     let (a, b) = (Side::find(&args.a)?, Side::find(&args.b)?);
-    let planned = |side: &Side| Planned::new(&side.file, &args.sets, context);
     // Both are read, so that all faults are seen at once.
-    let (Some(a), Some(b)) = (planned(&a)?, planned(&b)?) else {
+    let (Some(a), Some(b)) = (a.plan(&args.sets, context)?, b.plan(&args.sets, context)?) else {
         return Ok(Outcome::Usage);
     };
     if a.outcome() != Outcome::Fine || b.outcome() != Outcome::Fine {
@@ -54,16 +53,16 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
 /// A file to compare.
 struct Side {
     file: PathBuf,
-    /// The folder that all files of a revision were copied into: what the file extends and what its
-    /// stages name belongs to the revision, too.
-    _copy: Option<TempDir>,
+    /// The revision, and the folder that all its files were copied into: what the file extends and what
+    /// its stages name belongs to the revision, too.
+    copy: Option<(String, TempDir)>,
 }
 
 impl Side {
     /// A file, or a file in a revision.
     fn find(name: &str) -> anyhow::Result<Self> {
         if Path::new(name).exists() || !name.contains('@') {
-            return Ok(Self { file: PathBuf::from(name), _copy: None });
+            return Ok(Self { file: PathBuf::from(name), copy: None });
         }
         // A path may have an @ in it, and so may a revision (`HEAD@{1}`): what is a file is the path.
         let splits = || name.match_indices('@').map(|(at, _)| (&name[..at], &name[at + 1..]));
@@ -79,7 +78,20 @@ impl Side {
         let file = Path::new(path).file_name().unwrap_or_default();
         let file = copy.path().join(inside).join(file);
         anyhow::ensure!(file.is_file(), "revision `{revision}` has no file `{path}`");
-        Ok(Self { file, _copy: Some(copy) })
+        Ok(Self { file, copy: Some((revision.to_owned(), copy)) })
+    }
+
+    /// Reads and plans the file; none if it has faults, which have been printed.
+    fn plan(&self, sets: &[String], context: &Context) -> anyhow::Result<Option<Planned>> {
+        let planned = Planned::read(&self.file, sets, context)?;
+        let print = |faults: Faults| eprintln!("{}", self.as_named(&faults.to_string()));
+        Ok(planned.map_err(print).ok())
+    }
+
+    /// What is said of files, with those of a revision as git names them: `HEAD:digits.toml`.
+    fn as_named(&self, said: &str) -> String {
+        let Some((revision, copy)) = &self.copy else { return said.to_owned() };
+        said.replace(&format!("{}/", copy.path().display()), &format!("{revision}:"))
     }
 }
 
@@ -89,8 +101,8 @@ fn copy_of(revision: &str, folder: &Path) -> anyhow::Result<TempDir> {
     let top = PathBuf::from(String::from_utf8_lossy(&top).trim_end());
     // A name of a commit, so that nothing in it is taken for an option.
     let commit = format!("{revision}^{{commit}}");
-    let commit = git(folder, &["rev-parse", "--verify", "--quiet", "--end-of-options", &commit])
-        .context("no such revision")?;
+    let commit = git(folder, &["rev-parse", "--verify", "--quiet", "--end-of-options", &commit]);
+    let commit = commit.ok().context("git knows no such revision")?;
     let commit = String::from_utf8_lossy(&commit).trim_end().to_owned();
     let copy = tempfile::tempdir().context("cannot make a folder")?;
     let archive = copy.path().join(".graftwork.tar");

@@ -14,7 +14,7 @@ use super::{Context, Outcome};
 use crate::dataset::{DatasetError, Found};
 use crate::digest::Files;
 use crate::experiment::spec::Data;
-use crate::experiment::{Checked, Trial};
+use crate::experiment::{Checked, Faults, Trial};
 use crate::ledger::{Ledger, LedgerError};
 use crate::plan::{
     self, Digests, Durations, Made, Plan, Presence, Previous, Selection, Task, Todo,
@@ -73,13 +73,20 @@ impl Planned {
         sets: &[String],
         context: &Context,
     ) -> anyhow::Result<Option<Self>> {
+        let planned = Self::read(file, sets, context)?;
+        Ok(planned.map_err(|faults| eprintln!("{faults}")).ok())
+    }
+
+    /// Reads and plans an experiment, or says what faults it has.
+    pub(super) fn read(
+        file: &Path,
+        sets: &[String],
+        context: &Context,
+    ) -> anyhow::Result<Result<Self, Faults>> {
         let Read { text, checked, .. } = files::load(file, sets)?;
         let checked = match checked {
             Ok(checked) => checked,
-            Err(faults) => {
-                eprintln!("{faults}");
-                return Ok(None);
-            }
+            Err(faults) => return Ok(Err(faults)),
         };
         let text = if checked.bases > 0 { checked.to_toml() } else { text };
         let trials = checked.trials();
@@ -101,7 +108,7 @@ impl Planned {
                 Err(_) => {}
             }
         }
-        Ok(Some(Self { text, checked, plan, folders, missing }))
+        Ok(Ok(Self { text, checked, plan, folders, missing }))
     }
 
     /// Says which datasets are missing, and ends a command that only shows.

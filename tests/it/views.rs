@@ -390,11 +390,24 @@ fn a_diff_reads_revisions_from_git_and_says_what_would_run() {
     assert_eq!(diff("at@home.toml@HEAD", "at@home.toml").code, 0);
     let wrong = diff("house.toml@no-such", "house.toml");
     assert_eq!(wrong.code, 2);
-    assert!(
-        wrong.stderr.contains("cannot read `house.toml` at revision `no-such`"),
-        "{}",
-        wrong.stderr
-    );
+    let said =
+        "error: cannot read `house.toml` at revision `no-such`: git knows no such revision\n";
+    assert_eq!(wrong.stderr, said);
+}
+
+#[test]
+fn a_fault_in_a_revision_is_told_with_the_name_that_git_has_for_the_file() {
+    let place = Place::new("extends = \"base/base.toml\"");
+    std::fs::create_dir(place.folder().join("base")).unwrap();
+    std::fs::write(place.folder().join("base/base.toml"), format!("{HOUSE}scop = 1")).unwrap();
+    git(place.folder(), &["init", "-q"]);
+    git(place.folder(), &["add", "."]);
+    git(place.folder(), &["commit", "-qm", "first"]);
+    std::fs::write(place.folder().join("house.toml"), HOUSE).unwrap();
+    let output = place.graftwork_without_engine(&["diff", "house.toml@HEAD", "house.toml"]);
+    assert_eq!(output.code, 2);
+    assert!(output.stderr.contains("--> HEAD:base/base.toml:23:1\n"), "{}", output.stderr);
+    assert!(output.stderr.ends_with("1 fault in HEAD:base/base.toml\n"), "{}", output.stderr);
 }
 
 #[test]
