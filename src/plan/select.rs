@@ -177,6 +177,9 @@ fn has_idle_readers(plan: &Plan, node: NodeIndex, todo: &Todo) -> bool {
 
 /// Some stages, all that read them, and all that read those.
 fn with_readers(plan: &Plan, mut some: BTreeSet<NodeIndex>) -> BTreeSet<NodeIndex> {
+    if some.is_empty() {
+        return some;
+    }
     for node in plan.order() {
         if plan.inputs(node).values().any(|input| some.contains(input)) {
             some.insert(node);
