@@ -60,6 +60,9 @@ pub struct ExportStage {
     pub data: BTreeMap<String, String>,
     /// Content digests of the files that it names, by the name that it gives them.
     pub files: BTreeMap<String, String>,
+    /// Epochs whose networks other stages go back to, which are to be kept beside the result; they are in no
+    /// key.
+    pub keep_epochs: BTreeSet<u32>,
 }
 
 /// One combination of the sweep with one seed.
@@ -92,6 +95,7 @@ pub fn export(plan: &Plan, experiment: &str) -> Export {
             inputs: inputs.map(|(role, key)| (role.clone(), key.to_string())).collect(),
             data: recipe.data.clone(),
             files: recipe.files.clone(),
+            keep_epochs: node.keep_epochs.clone(),
         }
     });
     let key = |node: NodeIndex| plan.graph[node].key.to_string();

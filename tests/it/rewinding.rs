@@ -84,6 +84,9 @@ fn a_stage_keeps_what_any_trial_goes_back_to() {
     let text = format!("{}\n[sweep]\n'ticket.rewind-to.epoch' = [2, 0]", rewinding(1));
     let plan = world.plan(&text, &[]);
     assert_eq!(keeps(&plan), BTreeSet::from([0, 2]));
+    let exported = graftwork::plan::export(&plan, "ticket");
+    let kept = exported.stages.into_iter().map(|stage| stage.keep_epochs);
+    assert_eq!(kept.reduce(|all, more| &all | &more), Some(BTreeSet::from([0, 2])));
     // dense, moved; two tickets, each tuned.
     assert_eq!(plan.counts().distinct, 6);
 }
