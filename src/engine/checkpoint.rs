@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use graftwork::network::Network;
@@ -55,12 +55,17 @@ pub enum CheckpointError {
     },
 }
 
-/// Writes a model into a folder.
+/// Writes a model into a draft. What commits the draft brings it to the disk.
 ///
 /// # Errors
 /// [`CheckpointError::Io`].
 pub fn save(folder: &Path, model: &Model) -> Result<(), CheckpointError> {
-    write_model(&folder.join(MODEL), model)?;
+    let write = |name: &str, bytes: io::Result<Vec<u8>>| {
+        let path = folder.join(name);
+        let written = bytes.and_then(|bytes| std::fs::write(&path, bytes));
+        written.map_err(|error| CheckpointError::Io { path, error })
+    };
+    write(MODEL, serialized(values(model), &header(model)))?;
     let masks: Vec<(&str, Tensor)> = model
         .params()
         .iter()
@@ -71,23 +76,26 @@ pub fn save(folder: &Path, model: &Model) -> Result<(), CheckpointError> {
     if masks.is_empty() {
         return Ok(());
     }
-    write_tensors(&folder.join(MASKS), masks.iter().map(|(name, mask)| (*name, mask)), "masks")
+    write(MASKS, serialized(masks.iter().map(|(name, mask)| (*name, mask)), "masks"))
 }
 
-/// Writes a model as it is after an epoch beside what its training will come to.
+/// Writes a model as it is after an epoch beside what its training will come to, whole or not at all: an
+/// attempt that goes on from a later epoch must find it.
 ///
 /// What is masked is zero in it; the masks are those of the folder.
 ///
 /// # Errors
 /// [`CheckpointError::Io`].
 pub fn save_epoch(folder: &Path, epoch: u32, model: &Model) -> Result<(), CheckpointError> {
-    write_model(&folder.join(epoch_file(epoch)), model)
+    write_tensors(&folder.join(epoch_file(epoch)), values(model), &header(model))
 }
 
-fn write_model(path: &Path, model: &Model) -> Result<(), CheckpointError> {
-    let header = serde_json::to_string(model.network()).expect("a network is plain JSON");
-    let values = model.params().iter().map(|(name, parameter)| (name.as_str(), &parameter.value));
-    write_tensors(path, values, &header)
+fn values(model: &Model) -> impl Iterator<Item = (&str, &Tensor)> {
+    model.params().iter().map(|(name, parameter)| (name.as_str(), &parameter.value))
+}
+
+fn header(model: &Model) -> String {
+    serde_json::to_string(model.network()).expect("a network is plain JSON")
 }
 
 fn read_model(path: &Path, device: Device) -> Result<Model, CheckpointError> {
@@ -148,15 +156,24 @@ pub fn write_tensors<'a>(
     tensors: impl Iterator<Item = (&'a str, &'a Tensor)>,
     header: &str,
 ) -> Result<(), CheckpointError> {
-    let io_error = |error| CheckpointError::Io { path: path.to_owned(), error };
+    let temporary = path.with_extension("partial");
+    let write = || {
+        let mut file = File::create(&temporary)?;
+        file.write_all(&serialized(tensors, header)?)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)
+    };
+    write().map_err(|error| CheckpointError::Io { path: path.to_owned(), error })
+}
+
+/// The content of a safetensors file.
+fn serialized<'a>(
+    tensors: impl Iterator<Item = (&'a str, &'a Tensor)>,
+    header: &str,
+) -> io::Result<Vec<u8>> {
     let views: Vec<(&str, View)> = tensors.map(|(name, tensor)| (name, View::of(tensor))).collect();
     let metadata = HashMap::from([(HEADER.to_owned(), header.to_owned())]);
-    let bytes = safetensors::serialize(views, Some(metadata))
-        .map_err(|error| io_error(io::Error::other(error)))?;
-    let temporary = path.with_extension("partial");
-    std::fs::write(&temporary, bytes).map_err(io_error)?;
-    File::open(&temporary).and_then(|file| file.sync_all()).map_err(io_error)?;
-    std::fs::rename(&temporary, path).map_err(io_error)
+    safetensors::serialize(views, Some(metadata)).map_err(io::Error::other)
 }
 
 /// Reads the tensors (on the CPU) and the text of a file that [`write_tensors`] wrote.

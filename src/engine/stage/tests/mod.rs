@@ -488,7 +488,7 @@ fn every_criterion_meets_its_target_and_measures_what_is_left() {
         }
         let again = lab.run(&format!("again {criterion}"), &prune(&criterion, &json!({})), &from);
         assert_eq!(thin.bytes(), again.bytes(), "{criterion} repeats to the bit");
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for point in &thin.points {
             assert!(seen.insert((&point.name, point.step)), "{} is measured twice", point.name);
         }
