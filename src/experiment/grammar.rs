@@ -250,13 +250,12 @@ impl Reader<'_> {
         for keyword in node.keys() {
             assert!(KEYWORDS.contains(&keyword.as_str()), "the checker does not know `{keyword}`");
         }
-        let inner = self.referred(node);
-        let what = match &inner {
-            Some(inner) => inner.what.clone(),
-            None => self.what(node),
+        let (what, inherited) = match self.referred(node) {
+            Some(inner) => (inner.what, Some(inner.description)),
+            None => (self.what(node), None),
         };
         let own = node.get("description").and_then(Value::as_str).map(str::to_owned);
-        let description = own.or_else(|| inner.map(|inner| inner.description));
+        let description = own.or(inherited);
         Rule {
             what,
             description: description.unwrap_or_default(),
