@@ -13,7 +13,7 @@ use super::spec::{
     Adapt, Data, EarlyStopping, Evaluate, Finetune, Import, Keep, Loss, Model, Optimizer, Pretrain,
     Split, Stage,
 };
-use super::tree::Value;
+use super::tree::{Entry, Value};
 use crate::network::{Extents, Network, ParamRole, matches, zoo};
 
 /// A stage variant that is analysed, and where its text is.
@@ -101,26 +101,25 @@ impl Site<'_> {
         self.sources.fault(code, span, format!("stage `{}`: {message}", self.name))
     }
 
-    /// The path of a key of the stage from its name on: the kind first.
-    fn path<'b>(&'b self, keys: &[&'b str]) -> Vec<&'b str> {
-        let kind = self.variant.tree.table().and_then(|table| table.first());
-        kind.map(|(kind, _)| kind.as_str()).into_iter().chain(keys.iter().copied()).collect()
+    /// A key of the stage, by its path from the kind on, and its value.
+    fn entry(&self, keys: &[&str]) -> Option<&Entry> {
+        let (_, kind) = self.variant.tree.table()?.first()?;
+        if keys.is_empty() { Some(kind) } else { kind.tree.entry(keys) }
     }
 
     /// Where a key stands; where the file leaves it out, where the stage's name stands.
     pub(super) fn key(&self, keys: &[&str]) -> Span {
-        self.variant.tree.entry(&self.path(keys)).map_or(self.key, |entry| entry.key)
+        self.entry(keys).map_or(self.key, |entry| entry.key)
     }
 
     /// Where a value stands; where the file leaves it out, where the stage's name stands.
     pub(super) fn value(&self, keys: &[&str]) -> Span {
-        self.variant.tree.entry(&self.path(keys)).map_or(self.key, |entry| entry.tree.span)
+        self.entry(keys).map_or(self.key, |entry| entry.tree.span)
     }
 
     /// Where an item of a list stands; where the list is not there, where the stage's name stands.
     pub(super) fn item(&self, keys: &[&str], index: usize) -> Span {
-        let list = self.variant.tree.entry(&self.path(keys)).map(|entry| &entry.tree.value);
-        match list {
+        match self.entry(keys).map(|entry| &entry.tree.value) {
             Some(Value::Array(items)) => items.get(index).map_or(self.key, |item| item.span),
             _ => self.key,
         }
@@ -128,7 +127,7 @@ impl Site<'_> {
 
     /// Where the name of the alternative that a key chooses stands, with the key if they are one word.
     fn choice(&self, keys: &[&str]) -> Span {
-        let Some(entry) = self.variant.tree.entry(&self.path(keys)) else { return self.key };
+        let Some(entry) = self.entry(keys) else { return self.key };
         let Some((_, chosen)) = entry.tree.table().and_then(|table| table.first()) else {
             return entry.tree.span;
         };
