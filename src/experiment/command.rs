@@ -1,5 +1,9 @@
 //! What a `command` says: whether its placeholders stand for something, and whether its names are its own.
 
+use std::cell::LazyCell;
+use std::collections::HashMap;
+use std::ops::Deref;
+
 use super::fault::{Code, Fault, Span, list, nearest};
 use super::networks::Site;
 use super::spec::template::{Piece, pieces};
@@ -8,8 +12,9 @@ use super::spec::{Command, OWN_FILES};
 /// Checks a command stage.
 pub(super) fn check(site: &Site<'_>, command: &Command, faults: &mut Vec<Fault>) {
     names(site, command, faults);
+    let legal = LazyCell::new(|| command.placeholders());
     for (index, argument) in command.program.iter().enumerate() {
-        placeholders(site, command, index, argument, faults);
+        placeholders(site, command, &legal, (index, argument), faults);
     }
     for (index, output) in command.outputs.iter().enumerate() {
         if is_own(output) {
@@ -29,30 +34,38 @@ pub(super) fn check(site: &Site<'_>, command: &Command, faults: &mut Vec<Fault>)
     }
 }
 
+/// What a name stands for.
+#[derive(Clone, Copy)]
+enum Stands {
+    /// The same in every command.
+    For(&'static str),
+    /// What this table says.
+    In(&'static str),
+}
+
 /// A name stands for one thing.
 fn names(site: &Site<'_>, command: &Command, faults: &mut Vec<Fault>) {
-    let fixed = [
-        (Command::OUT, "the folder that the program writes into"),
-        (Command::SEED, "the seed"),
-        (Command::PARAMS, "the file with all parameters"),
-    ];
-    let mut taken: Vec<(&str, String, Option<Span>)> =
-        fixed.into_iter().map(|(name, what)| (name, what.to_owned(), None)).collect();
+    let mut taken: HashMap<&str, Stands> = HashMap::from([
+        (Command::OUT, Stands::For("the folder that the program writes into")),
+        (Command::SEED, Stands::For("the seed")),
+        (Command::PARAMS, Stands::For("the file with all parameters")),
+    ]);
     let declared = command.inputs.keys().map(|name| ("inputs", name));
     let declared = declared.chain(command.files.keys().map(|name| ("files", name)));
     for (table, name) in declared.chain(command.params.keys().map(|name| ("params", name))) {
-        let span = site.key(&[table, name]);
-        let Some((_, what, other)) = taken.iter().find(|(other, ..)| other == name) else {
-            taken.push((name, format!("a name in `{table}`"), Some(span)));
+        let Some(&first) = taken.get(name.as_str()) else {
+            taken.insert(name, Stands::In(table));
             continue;
         };
         let message = format!("`{{{name}}}` would have two meanings");
-        let fault = site.fault(Code::TakenName, span, &message);
-        let fault = fault.label(format!("it is {what} already"));
-        let fault = match other {
-            Some(other) => fault.note(site.sources, *other, "the other"),
-            None => fault,
-        };
+        let fault = site.fault(Code::TakenName, site.key(&[table, name]), &message);
+        let fault =
+            match first {
+                Stands::For(what) => fault.label(format!("it is {what} already")),
+                Stands::In(other) => fault
+                    .label(format!("it is a name in `{other}` already"))
+                    .note(site.sources, site.key(&[other, name]), "the other"),
+            };
         faults.push(fault.help("give it another name"));
     }
 }
@@ -60,8 +73,8 @@ fn names(site: &Site<'_>, command: &Command, faults: &mut Vec<Fault>) {
 fn placeholders(
     site: &Site<'_>,
     command: &Command,
-    index: usize,
-    argument: &str,
+    legal: &impl Deref<Target = Vec<String>>,
+    (index, argument): (usize, &str),
     faults: &mut Vec<Fault>,
 ) {
     let span = site.item(&["program"], index);
@@ -74,15 +87,14 @@ fn placeholders(
             return;
         }
     };
-    let legal = command.placeholders();
     for piece in pieces {
         let Piece::Name(name) = piece else { continue };
-        let place = within(site, span, &format!("{{{name}}}"));
+        let place = || within(site, span, &format!("{{{name}}}"));
         if !legal.iter().any(|other| other == name) {
-            faults.push(unknown(site, place, name, &legal));
+            faults.push(unknown(site, place(), name, legal));
         } else if name == Command::SEED && !command.random {
             let message = "`{seed}` is given to a program that draws nothing";
-            let fault = site.fault(Code::Contradiction, place, message).label("it has no seed");
+            let fault = site.fault(Code::Contradiction, place(), message).label("it has no seed");
             let fault = fault.note(site.sources, site.key(&["random"]), "it draws nothing");
             faults.push(fault.help("leave out `random = false`, or `{seed}`"));
         }
