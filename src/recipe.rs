@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -31,7 +31,10 @@ pub struct Recipe {
     /// The kind's revision: the same settings gave another result before it was raised.
     pub revision: u32,
     /// The stage's settings without its inputs and seed; values equal to their default are left out.
-    pub spec: Value,
+    ///
+    /// Thousands of stages differ in their inputs or seed alone, and share it.
+    #[serde(serialize_with = "Value::serialize", deserialize_with = "shared")]
+    pub spec: Arc<Value>,
     /// Seed of all random draws; absent where none takes part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
@@ -46,6 +49,9 @@ pub struct Recipe {
     pub files: BTreeMap<String, String>,
 }
 
+/// Bytes that most recipes fit in as a text.
+const USUAL: usize = 1024;
+
 impl Recipe {
     /// The recipe of a stage of a trial with this seed.
     ///
@@ -57,13 +63,13 @@ impl Recipe {
         inputs: BTreeMap<String, StageKey>,
         data: BTreeMap<String, String>,
     ) -> Self {
-        Self::with_spec(stage, canonical(stage), seed, inputs, data)
+        Self::with_spec(stage, Arc::new(canonical(stage)), seed, inputs, data)
     }
 
     /// The same, where the settings of the stage have been brought to their one form before.
     pub(crate) fn with_spec(
         stage: &Stage,
-        spec: Value,
+        spec: Arc<Value>,
         seed: u64,
         inputs: BTreeMap<String, StageKey>,
         data: BTreeMap<String, String>,
@@ -87,13 +93,19 @@ impl Recipe {
 
     /// The BLAKE3 hash of the recipe's canonical JSON.
     pub fn key(&self) -> StageKey {
-        StageKey(*blake3::hash(self.canonical().as_bytes()).as_bytes())
+        StageKey(*blake3::hash(&self.text()).as_bytes())
     }
 
     /// The recipe as JSON text in its one form: equal recipes are equal texts.
     pub fn canonical(&self) -> String {
+        String::from_utf8(self.text()).expect("JSON is UTF-8")
+    }
+
+    fn text(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(USUAL);
         // Maps of `serde_json` are sorted by key.
-        serde_json::to_string(self).expect("a recipe is plain JSON")
+        serde_json::to_writer(&mut text, self).expect("a recipe is plain JSON");
+        text
     }
 
     /// The same with the contents of the inputs in place of their keys; `contents` has one for each role.
@@ -103,6 +115,11 @@ impl Recipe {
         let text = serde_json::to_vec(&(recipe, contents)).expect("a recipe is plain JSON");
         ActionKey(blake3::hash(&text).to_hex().to_string())
     }
+}
+
+/// The rest of `serde` knows no `Arc`.
+fn shared<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Arc<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Arc::new)
 }
 
 /// The settings of a stage in their one form: without inputs and seed, without what equals a default.
@@ -261,6 +278,16 @@ impl StageKey {
     pub fn short(&self) -> String {
         self.to_string()[..10].to_owned()
     }
+
+    /// The digits as ASCII, for whoever writes thousands of them.
+    fn digits(&self) -> [u8; 64] {
+        let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
+        let mut text = [0; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        text
+    }
 }
 
 /// What a stage does to given contents: the recipe with the digests of its inputs in place of their keys.
@@ -290,12 +317,7 @@ impl fmt::Display for ActionKey {
 
 impl fmt::Display for StageKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
-        let mut text = [0; 64];
-        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
-            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-        }
-        f.pad(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+        f.pad(std::str::from_utf8(&self.digits()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -328,7 +350,8 @@ impl FromStr for StageKey {
 
 impl Serialize for StageKey {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        let digits = self.digits();
+        serializer.serialize_str(std::str::from_utf8(&digits).map_err(serde::ser::Error::custom)?)
     }
 }
 
@@ -355,7 +378,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, spec: &Value) {
-        assert_eq!(recipe(text).spec, *spec);
+        assert_eq!(*recipe(text).spec, *spec);
     }
 
     #[test]

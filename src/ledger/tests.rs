@@ -13,7 +13,7 @@ fn recipe(kind: StageKind, spec: Value, seed: Option<u64>, from: Option<&Recipe>
     Recipe {
         kind,
         revision: 1,
-        spec,
+        spec: spec.into(),
         seed,
         inputs,
         data: std::collections::BTreeMap::new(),

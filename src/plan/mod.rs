@@ -271,7 +271,7 @@ impl Planner<'_> {
         {
             return last.node;
         }
-        let spec = last.map(|last| plan.graph[last.node].recipe.spec.clone());
+        let spec = last.map(|last| Arc::clone(&plan.graph[last.node].recipe.spec));
         let roles = || stage.inputs().into_iter().map(|(role, _)| role.to_owned()).zip(&inputs);
         let keys = roles().map(|(role, &input)| (role, plan.graph[input].key)).collect();
         let data = self.data(stage, plan);

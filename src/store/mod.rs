@@ -287,7 +287,7 @@ mod tests {
         Recipe {
             kind: crate::experiment::spec::StageKind::Pretrain,
             revision: 1,
-            spec: serde_json::json!({ "epochs": epochs }),
+            spec: serde_json::json!({ "epochs": epochs }).into(),
             seed: Some(0),
             inputs: BTreeMap::new(),
             data: BTreeMap::new(),

@@ -31,7 +31,8 @@ struct Results {
 
 fn recipe(kind: StageKind, spec: Value, seed: Option<u64>, from: Option<&Recipe>) -> Recipe {
     let inputs = from.map(|from| ("from".to_owned(), from.key())).into_iter().collect();
-    Recipe { kind, revision: 1, spec, seed, inputs, data: BTreeMap::new(), files: BTreeMap::new() }
+    let (data, files) = (BTreeMap::new(), BTreeMap::new());
+    Recipe { kind, revision: 1, spec: spec.into(), seed, inputs, data, files }
 }
 
 fn accuracy(criterion: &str, sparsity: f64, seed: u64) -> f64 {
