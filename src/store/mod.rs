@@ -36,6 +36,8 @@ const RECIPE: &str = "recipe.json";
 const LOG: &str = "log.txt";
 /// What was measured on the way, in the checkpoint of every stage.
 pub const METRICS: &str = "metrics.jsonl";
+/// Bytes of the name of a file in a checkpoint, most of the time.
+const ROOM: usize = 32;
 
 /// The folder of all checkpoints.
 #[derive(Debug, Clone)]
@@ -159,8 +161,8 @@ impl Store {
     /// The folder of a checkpoint, whether it is there or not.
     pub fn path(&self, key: &StageKey) -> PathBuf {
         let name = key.to_string();
-        let mut path = self.root.join(&name[..2]);
-        path.push(name);
+        let mut path = PathBuf::with_capacity(self.root.as_os_str().len() + name.len() + ROOM);
+        path.extend([self.root.as_path(), Path::new(&name[..2]), Path::new(&name)]);
         path
     }
 

@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::{Damage, MANIFEST, Store, StoreError, at};
+use super::{Damage, MANIFEST, ROOM, Store, StoreError, at};
 use crate::recipe::StageKey;
 
 /// What is found in the place of a checkpoint.
@@ -50,18 +50,24 @@ impl Store {
     /// # Errors
     /// If a file is there and cannot be read.
     pub fn state(&self, key: &StageKey, files: &Files<'_>) -> Result<State, StoreError> {
+        // One buffer for all paths: a run with nothing to do asks this of all its stages.
         let folder = self.path(key);
-        let manifest = folder.join(MANIFEST);
-        let Some(committed) = look(&manifest)? else { return Ok(State::Absent) };
+        let mut path = PathBuf::with_capacity(folder.as_os_str().len() + ROOM);
+        let mut look = |name: &str| {
+            path.clone_from(&folder);
+            path.push(name);
+            look(&path)
+        };
+        let Some(committed) = look(MANIFEST)? else { return Ok(State::Absent) };
         let committed = modified(&committed);
         let (mut suspicious, mut lacking) = (false, false);
         for name in &files.needed {
-            let file = look(&folder.join(name.as_ref()))?;
+            let file = look(name)?;
             lacking |= file.is_none();
             suspicious |= file.is_none_or(|file| modified(&file) > committed);
         }
         for name in &files.optional {
-            suspicious |= look(&folder.join(name))?.is_some_and(|file| modified(&file) > committed);
+            suspicious |= look(name)?.is_some_and(|file| modified(&file) > committed);
         }
         if !suspicious {
             return Ok(State::Whole(committed));
