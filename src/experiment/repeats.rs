@@ -1,5 +1,6 @@
 //! Axes that change nothing, and points of an axis that mean the same: their trials would be the same.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::fault::{Code, Fault, Sources};
@@ -52,17 +53,16 @@ fn effects(stage: &StageVariants) -> Option<Vec<usize>> {
 
 /// One text for all spellings of what a stage does, without what it takes no notice of.
 fn effect(stage: &Stage) -> String {
-    let mut stage = stage.clone();
-    if let Stage::Prune(prune) = &mut stage {
-        if !prune.criterion.needs_data() {
-            prune.data = None;
-        }
-        if !prune.criterion.is_random() {
-            prune.seed = None;
+    let mut stage = Cow::Borrowed(stage);
+    if let Stage::Prune(prune) = &*stage {
+        let (needs_data, is_random) = (prune.criterion.needs_data(), prune.criterion.is_random());
+        if let Stage::Prune(prune) = stage.to_mut() {
+            prune.data = prune.data.take().filter(|_| needs_data);
+            prune.seed = prune.seed.filter(|_| is_random);
         }
     }
     // Maps of `serde_json` are sorted by key.
-    serde_json::to_value(&stage).map_or_else(|_| String::new(), |value| value.to_string())
+    serde_json::to_value(&*stage).map_or_else(|_| String::new(), |value| value.to_string())
 }
 
 fn same_points(
