@@ -28,8 +28,7 @@ impl Draft {
     pub(super) fn open(store: &Store, key: &StageKey) -> Result<Self, StoreError> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let folder = store.drafts(key);
-        fs::create_dir_all(&folder).map_err(at("create", &folder))?;
-        let olds = names(&folder)?;
+        let olds = if is_new(&folder)? { Vec::new() } else { names(&folder)? };
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         // A dead process may have had this process' number, and its draft may still be there.
         let mut name = format!("{}-{count}", std::process::id());
@@ -48,10 +47,11 @@ impl Draft {
                 resumed = true;
             }
         }
-        if !resumed {
+        if resumed {
+            resumed = names(&path)?.iter().any(|name| is_progress(name));
+        } else {
             fs::create_dir(&path).map_err(at("create", &path))?;
         }
-        let resumed = names(&path)?.iter().any(|name| is_progress(name));
         Ok(Self { store: store.clone(), key: *key, path, resumed, replaces: false })
     }
 
@@ -115,6 +115,17 @@ impl Draft {
         fs::write(&path, content).map_err(at("write", &path))
     }
 
+    /// Writes a file, and returns when it has reached the disk.
+    fn write_through(&self, name: &str, content: &[u8]) -> Result<(), StoreError> {
+        let path = self.path.join(name);
+        let file = File::create(&path);
+        let written = file.and_then(|mut file| {
+            file.write_all(content)?;
+            file.sync_all()
+        });
+        written.map_err(at("write", &path))
+    }
+
     /// Makes the draft the checkpoint of its key: whole, or not at all.
     ///
     /// Files whose name starts with `progress` served the next attempt and are left out; so is the action,
@@ -124,16 +135,14 @@ impl Draft {
     /// If a file cannot be written; the draft then stays a draft.
     pub fn commit(self, recipe: &Recipe, made: &Made) -> Result<Manifest, StoreError> {
         debug_assert_eq!(recipe.key(), self.key, "a draft is committed with its own recipe");
-        let left_out = |name: &&String| is_progress(name) || *name == ACTION;
-        for name in names(&self.path)?.iter().filter(left_out) {
-            remove(&self.path.join(name))?;
-        }
         let mut files = BTreeMap::new();
-        let written = names(&self.path)?.into_iter();
-        for name in written.filter(|name| ![MANIFEST, RECIPE].contains(&name.as_str())) {
+        for name in names(&self.path)? {
             let path = self.path.join(&name);
-            files.insert(name, digest(&path)?);
-            sync(&path)?;
+            if is_progress(&name) || name == ACTION {
+                remove(&path)?;
+            } else if ![MANIFEST, RECIPE].contains(&name.as_str()) {
+                files.insert(name, digest_on_disk(&path)?);
+            }
         }
         self.seal(files, recipe, made)
     }
@@ -145,13 +154,11 @@ impl Draft {
         recipe: &Recipe,
         made: &Made,
     ) -> Result<Manifest, StoreError> {
-        self.write(RECIPE, &pretty(recipe))?;
-        let path = self.path.join(RECIPE);
-        files.insert(RECIPE.to_owned(), digest(&path)?);
-        sync(&path)?;
+        let text = pretty(recipe);
+        self.write_through(RECIPE, &text)?;
+        files.insert(RECIPE.to_owned(), Digest::of(&text));
         let manifest = Manifest { files, made: made.clone() };
-        self.write(MANIFEST, &pretty(&manifest))?;
-        sync(&self.path.join(MANIFEST))?;
+        self.write_through(MANIFEST, &pretty(&manifest))?;
         sync(&self.path)?;
         self.publish()?;
         Ok(manifest)
@@ -177,9 +184,8 @@ impl Draft {
                 let _ = fs::remove_dir(self.store.root().join("replaced"));
             }
         }
-        // The rest only tidies up.
+        // The rest only tidies up. The folder of all drafts stays: the next stage needs it.
         let _ = fs::remove_dir(self.store.drafts(&self.key));
-        let _ = fs::remove_dir(self.store.root().join("drafts"));
         let _ = fs::remove_dir_all(self.store.failed(&self.key));
         Ok(())
     }
@@ -238,9 +244,38 @@ fn pretty(value: &impl serde::Serialize) -> Vec<u8> {
     text
 }
 
+/// Makes a folder, and those around it; whether it was not there.
+fn is_new(folder: &Path) -> Result<bool, StoreError> {
+    let made = match fs::create_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(folder),
+        other => other,
+    };
+    made.map(|()| true).map_err(at("create", folder))
+}
+
+impl Digest {
+    fn of(content: &[u8]) -> Self {
+        let blake3 = blake3::hash(content).to_hex().to_string();
+        Self { bytes: content.len() as u64, blake3 }
+    }
+
+    fn of_file(mut file: &File) -> io::Result<Self> {
+        let mut hasher = blake3::Hasher::new();
+        let bytes = io::copy(&mut file, &mut hasher)?;
+        Ok(Self { bytes, blake3: hasher.finalize().to_hex().to_string() })
+    }
+}
+
 pub(super) fn digest(path: &Path) -> Result<Digest, StoreError> {
-    let mut file = File::open(path).map_err(at("read", path))?;
-    let mut hasher = blake3::Hasher::new();
-    let bytes = io::copy(&mut file, &mut hasher).map_err(at("read", path))?;
-    Ok(Digest { bytes, blake3: hasher.finalize().to_hex().to_string() })
+    let file = File::open(path).map_err(at("read", path))?;
+    Digest::of_file(&file).map_err(at("read", path))
+}
+
+/// The digest of a file, which has reached the disk when it is known.
+fn digest_on_disk(path: &Path) -> Result<Digest, StoreError> {
+    let file = File::open(path).map_err(at("read", path))?;
+    let digest = Digest::of_file(&file).map_err(at("read", path))?;
+    file.sync_all().map_err(at("write", path))?;
+    Ok(digest)
 }
