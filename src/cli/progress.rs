@@ -45,7 +45,10 @@ impl Lines<'_> {
     fn say(&self, node: NodeIndex, what: &str) {
         let width = self.total.to_string().len();
         let (ended, total) = (self.ended, self.total);
-        eprintln!("[{ended:width$}/{total}] {}: {what}", self.plan.title(node, &label));
+        let title = self.plan.title(node, &label);
+        // In one piece: standard error has no buffer, and every part of a line would be a system call.
+        let line = format!("[{ended:width$}/{total}] {title}: {what}\n");
+        eprint!("{line}");
     }
 
     fn end(&mut self, node: NodeIndex, what: &str) {
