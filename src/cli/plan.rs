@@ -1,5 +1,7 @@
 //! `graftwork plan`.
 
+use std::mem::ManuallyDrop;
+
 use indexmap::IndexMap;
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
@@ -90,9 +92,13 @@ pub(super) fn show(
     let Some(prepared) = Prepared::new(args, &selection.selection(), context)? else {
         return Ok(Outcome::Usage);
     };
+    // The process ends with the plan.
+    let prepared = ManuallyDrop::new(prepared);
     let past = Past::open(&context.results)?;
     let name = &prepared.checked.experiment.name;
-    let history = History::new(past.previous(name)?);
+    // Where nothing is to be done, nothing has changed that the last run could tell.
+    let previous = if prepared.todo.is_empty() { Vec::new() } else { past.previous(name)? };
+    let history = History::new(previous);
     let made = |key: &_| past.made(key);
     let reasons = history.reasons(&prepared.plan, &prepared.presences, &prepared.todo, &made);
     let durations = past.durations_of(name)?;
