@@ -227,25 +227,25 @@ struct Last {
 impl Planner<'_> {
     fn add(&mut self, trial: &Trial, plan: &mut Plan) {
         let index = plan.trials.len();
-        let mut planned: HashMap<&str, NodeIndex> = HashMap::new();
-        for name in in_order(&trial.stages) {
-            let stage = &trial.stages[name];
-            let inputs = stage.inputs().into_iter().map(|(_, input)| planned[input]).collect();
+        // By the index of each stage in the trial.
+        let mut planned: Vec<NodeIndex> = vec![NodeIndex::end(); trial.stages.len()];
+        for at in in_order(&trial.stages) {
+            let (name, stage) = trial.stages.get_index(at).expect("a stage has an index");
+            let inputs = indices(stage, &trial.stages).map(|input| planned[input]).collect();
             let node = self.node(name, stage, trial.seed, inputs, plan);
             let weight = &mut plan.graph[node];
             if !weight.names.contains(name) {
-                weight.names.insert(name.to_owned());
+                weight.names.insert(name.clone());
                 if weight.stage.inputs() != stage.inputs() {
-                    plan.restated.insert((node, name.to_owned()), Arc::clone(stage));
+                    plan.restated.insert((node, name.clone()), Arc::clone(stage));
                 }
             }
             if weight.trials.last() != Some(&index) {
                 weight.trials.push(index);
             }
-            planned.insert(name, node);
+            planned[at] = node;
         }
-        let stages =
-            trial.stages.keys().map(|name| (name.clone(), planned[name.as_str()])).collect();
+        let stages = trial.stages.keys().cloned().zip(planned).collect();
         plan.trials.push(PlannedTrial {
             settings: trial.settings.clone(),
             seed: trial.seed,
@@ -293,7 +293,11 @@ impl Planner<'_> {
             }
             node
         });
-        self.last.insert(name.to_owned(), Last { stage: Arc::clone(stage), seed, inputs, node });
+        let now = Last { stage: Arc::clone(stage), seed, inputs, node };
+        match self.last.get_mut(name) {
+            Some(last) => *last = now,
+            None => drop(self.last.insert(name.to_owned(), now)),
+        }
         node
     }
 
@@ -318,22 +322,35 @@ impl Planner<'_> {
     }
 }
 
-/// The names of a trial's stages, each after the stages that it reads; otherwise as in the file.
-fn in_order(stages: &IndexMap<String, Arc<Stage>>) -> Vec<&str> {
-    let mut order: IndexSet<&str> = IndexSet::with_capacity(stages.len());
-    for name in stages.keys() {
+/// The indices of the stages that a stage reads, in the order in which it names them.
+fn indices<'a>(
+    stage: &'a Stage,
+    stages: &'a IndexMap<String, Arc<Stage>>,
+) -> impl Iterator<Item = usize> + 'a {
+    let names = stage.inputs().into_iter().map(|(_, input)| input);
+    names.map(|name| stages.get_index_of(name).expect("a checked stage reads stages that exist"))
+}
+
+/// The indices of a trial's stages, each after the stages that it reads; otherwise as in the file.
+fn in_order(stages: &IndexMap<String, Arc<Stage>>) -> Vec<usize> {
+    let mut order = Vec::with_capacity(stages.len());
+    let mut is_done = vec![false; stages.len()];
+    for first in 0..stages.len() {
+        if is_done[first] {
+            continue;
+        }
         // A chain of stages may be longer than the program's stack is deep.
-        let mut open = vec![name.as_str()];
-        while let Some(&name) = open.last() {
+        let mut open = vec![first];
+        while let Some(&at) = open.last() {
             assert!(open.len() <= stages.len(), "the stages of a checked experiment form no cycle");
-            let inputs = stages[name].inputs().into_iter().map(|(_, input)| input);
-            if let Some(input) = inputs.into_iter().find(|input| !order.contains(input)) {
+            if let Some(input) = indices(&stages[at], stages).find(|&input| !is_done[input]) {
                 open.push(input);
             } else {
-                order.insert(name);
+                is_done[at] = true;
+                order.push(at);
                 open.pop();
             }
         }
     }
-    order.into_iter().collect()
+    order
 }
