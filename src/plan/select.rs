@@ -125,6 +125,9 @@ pub fn select(
 ) -> Result<Todo, SelectError> {
     let wanted = wanted(plan, selection)?;
     let forced = named(plan, "--force", &selection.force)?;
+    if forced.is_empty() && presences.iter().all(|presence| *presence == Presence::Cached) {
+        return Ok(Todo { tasks: BTreeMap::new(), wanted });
+    }
     let is_renewed =
         |node: &&NodeIndex| forced.contains(*node) || presences[node.index()] == Presence::Stale;
     let renewed = with_readers(plan, wanted.iter().filter(is_renewed).copied().collect());
