@@ -20,7 +20,8 @@ outputs = ["result.txt"]
 random = false
 """
 
-# Each stage leaves another text: stages with equal results would be adopted and not run.
+# Each stage leaves another text, a reader a longer one than it reads: stages that do the same to equal
+# results would be adopted and not run.
 TRIVIAL = """name = "trivial"
 sweep."a.params.x" = [{values}]
 [stage.a.command]
@@ -32,7 +33,7 @@ random = false
 
 TRIVIAL_READER = """
 [stage.{name}.command]
-program = ["sh", "-c", "read x < $0/result; echo $x > $1/result", "{{previous}}", "{{out}}"]
+program = ["sh", "-c", "read x < $0/result; echo $x. > $1/result", "{{previous}}", "{{out}}"]
 inputs = {{ previous = "{previous}" }}
 outputs = ["result"]
 random = false
