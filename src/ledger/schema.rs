@@ -101,9 +101,7 @@ fn state(connection: &Connection, path: &Path) -> Result<State, LedgerError> {
             LedgerError::Sqlite { action: "read the version", path: path.to_owned(), source }
         }
     };
-    let version = version(connection).map_err(failed)?;
-    let application: i64 =
-        connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
+    let (version, application, tables) = marks(connection).map_err(failed)?;
     if application == APPLICATION_ID {
         if version > VERSION {
             return Err(LedgerError::Newer {
@@ -114,12 +112,19 @@ fn state(connection: &Connection, path: &Path) -> Result<State, LedgerError> {
         }
         return Ok(State::Version(version));
     }
-    let count = "SELECT count(*) FROM sqlite_schema";
-    let tables: i64 = connection.query_row(count, [], |row| row.get(0)).map_err(failed)?;
     if tables > 0 || version > 0 {
         return Err(not_a_ledger("it is a database of another program".to_owned()));
     }
     Ok(State::Empty)
+}
+
+/// The version of a file, whose it is, and how many tables it has.
+///
+/// Asked in one statement: between two, another process may make the tables.
+fn marks(connection: &Connection) -> rusqlite::Result<(i64, i64, i64)> {
+    let all = "SELECT user_version, application_id, (SELECT count(*) FROM sqlite_schema) \
+               FROM pragma_user_version, pragma_application_id";
+    connection.query_row(all, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
 }
 
 #[cfg(test)]
