@@ -58,7 +58,10 @@ pub enum Reason {
     /// It was finished, and a file of its checkpoint has been changed or removed.
     CheckpointDamaged {},
     /// A file of its checkpoint is gone, or is asked for only now: an epoch that another stage goes back to.
-    CheckpointIncomplete {},
+    CheckpointIncomplete {
+        /// The epochs that it is to keep.
+        keep_epochs: BTreeSet<u32>,
+    },
     /// Its checkpoint was made from another content of its inputs than they have now: one was made anew and
     /// came out otherwise.
     InputsDiffer {},
@@ -152,7 +155,7 @@ impl fmt::Display for Reason {
             Self::Cached { made: None } => write!(f, "cached"),
             Self::Cached { made: Some(made) } => write!(f, "cached, made by {}", made.experiment),
             Self::NeverRun {} => write!(f, "never run"),
-            Self::Unfinished {} => write!(f, "left over from the last run"),
+            Self::Unfinished {} => write!(f, "not finished in the last run"),
             Self::Adopted { made: None, .. } => {
                 write!(f, "adopted: the same was done to the same inputs")
             }
@@ -161,7 +164,9 @@ impl fmt::Display for Reason {
             }
             Self::CheckpointMissing {} => write!(f, "checkpoint missing"),
             Self::CheckpointDamaged {} => write!(f, "checkpoint damaged"),
-            Self::CheckpointIncomplete {} => write!(f, "checkpoint lacks a file"),
+            Self::CheckpointIncomplete { keep_epochs } => {
+                write!(f, "checkpoint lacks a file{}", to_keep(keep_epochs))
+            }
             Self::InputsDiffer {} => {
                 write!(f, "an input was made anew and came out otherwise than when this was made")
             }
@@ -188,6 +193,16 @@ impl fmt::Display for Reason {
             Self::InputAdded { role, name } => write!(f, "input added: {role} {name}"),
             Self::InputRemoved { role } => write!(f, "input removed: {role}"),
         }
+    }
+}
+
+/// `; it is to keep epoch 1`
+fn to_keep(epochs: &BTreeSet<u32>) -> String {
+    let epochs: Vec<_> = epochs.iter().map(u32::to_string).collect();
+    match epochs.as_slice() {
+        [] => String::new(),
+        [epoch] => format!("; it is to keep epoch {epoch}"),
+        epochs => format!("; it is to keep the epochs {}", epochs.join(", ")),
     }
 }
 
@@ -366,7 +381,10 @@ fn known(
         (None, _) => Reason::LeftOut {},
         (Some(_), Presence::Adoptable(from)) => Reason::Adopted { from, made: made(&from) },
         (Some(_), Presence::Damaged) => Reason::CheckpointDamaged {},
-        (Some(_), Presence::Incomplete) => Reason::CheckpointIncomplete {},
+        (Some(_), Presence::Incomplete) => {
+            let keep_epochs = plan.graph[node].keep_epochs.clone();
+            Reason::CheckpointIncomplete { keep_epochs }
+        }
         (Some(_), Presence::Stale) => Reason::InputsDiffer {},
         (Some(_), _) if made(key).is_some() => Reason::CheckpointMissing {},
         (Some(_), _) => return None,

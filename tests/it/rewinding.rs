@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use graftwork::plan::Plan;
+use graftwork::plan::{History, Plan, Selection, select};
 use graftwork::protocol::{Job, epoch_file};
 use graftwork::recipe::StageKey;
 
@@ -147,4 +147,21 @@ fn the_content_of_the_epoch_decides_and_that_of_other_epochs_does_not() {
     assert_eq!(run(&mut world, "0.2", "one start"), (vec!["dense".to_owned()], 3));
     let (started, adopted) = run(&mut world, "0.3", "another start");
     assert_eq!((started, adopted), (["dense", "ticket", "tuned"].map(str::to_owned).to_vec(), 1));
+}
+
+#[test]
+fn the_plan_says_which_epochs_a_checkpoint_is_to_keep() {
+    let mut world = World::new();
+    run(&mut world, TICKET, &[]);
+    let sweep = "\n[sweep]\n'ticket.rewind-to.epoch' = [2, 0]";
+    for (more, epochs) in [("", "epoch 1"), (sweep, "the epochs 0, 2")] {
+        let plan = world.plan(&format!("{}{more}", rewinding(1)), &[]);
+        let presences = graftwork::schedule::survey(&plan, &world.store()).unwrap();
+        let todo = select(&plan, &presences, &|_| true, &Selection::default()).unwrap();
+        let history = History::new(Vec::new());
+        let reasons = history.reasons(&plan, &presences, &todo, &|_| None);
+        let dense = plan.trials[0].stages["dense"];
+        let expected = format!("checkpoint lacks a file; it is to keep {epochs}");
+        assert_eq!(reasons[dense.index()].to_string(), expected);
+    }
 }
