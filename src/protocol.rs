@@ -47,6 +47,10 @@ pub struct Job {
     /// Epochs after which the network is kept in an [`epoch_file`] beside the stage's result; 0: before
     /// the first.
     pub keep_epochs: BTreeSet<u32>,
+    /// CPU threads to compute with, where not as many as the engine has: what is made again is made as it
+    /// was, since sums are split among the threads and come out otherwise in the last bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<u32>,
 }
 
 /// The file of a checkpoint that holds the network as it was after an epoch: `epoch-3.safetensors`.

@@ -1,6 +1,6 @@
 //! How a run is shown: bars on a terminal, lines elsewhere, JSON for programs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -27,8 +27,8 @@ pub(super) fn observer<'a>(
     }
     let target = ProgressDrawTarget::stderr();
     if target.is_hidden() {
-        let total = todo.len();
-        return Box::new(Lines { plan, total, ended: 0, said: HashMap::new() });
+        let counted = todo.iter().copied().collect();
+        return Box::new(Lines { plan, counted, ended: 0, said: HashMap::new() });
     }
     Box::new(Bars::new(plan, todo, expected.clone(), target))
 }
@@ -36,15 +36,16 @@ pub(super) fn observer<'a>(
 /// A line of standard error for each thing that happens.
 struct Lines<'a> {
     plan: &'a Plan,
-    total: usize,
+    /// What is to be made, and what turned out to be on the way.
+    counted: HashSet<NodeIndex>,
     ended: usize,
     said: HashMap<NodeIndex, Instant>,
 }
 
 impl Lines<'_> {
     fn say(&self, node: NodeIndex, what: &str) {
-        let width = self.total.to_string().len();
-        let (ended, total) = (self.ended, self.total);
+        let (ended, total) = (self.ended, self.counted.len());
+        let width = total.to_string().len();
         let title = self.plan.title(node, &label);
         // In one piece: standard error has no buffer, and every part of a line would be a system call.
         let line = format!("[{ended:width$}/{total}] {title}: {what}\n");
@@ -57,8 +58,21 @@ impl Lines<'_> {
     }
 }
 
+/// The stage that a notice is of, if it counts among those that are made: one that was only to be looked
+/// at counts from when it starts, is adopted or skipped.
+fn counts(notice: &Notice<'_>) -> Option<NodeIndex> {
+    match notice {
+        Notice::Started { node, .. } | Notice::Adopted { node } | Notice::Taken { node } => {
+            Some(*node)
+        }
+        Notice::Failed { node, .. } | Notice::Skipped { node, .. } => Some(*node),
+        _ => None,
+    }
+}
+
 impl Observer for Lines<'_> {
     fn notice(&mut self, notice: &Notice<'_>) {
+        self.counted.extend(counts(notice));
         match notice {
             Notice::Started { node, resumed } => {
                 self.said.insert(*node, Instant::now());
@@ -105,7 +119,8 @@ struct Bars<'a> {
     whole: ProgressBar,
     running: HashMap<NodeIndex, ProgressBar>,
     expected: HashMap<NodeIndex, f64>,
-    total: usize,
+    /// What is to be made, and what turned out to be on the way.
+    counted: HashSet<NodeIndex>,
     ended: usize,
     failed: usize,
 }
@@ -131,7 +146,7 @@ impl<'a> Bars<'a> {
             whole,
             running,
             expected,
-            total: todo.len(),
+            counted: todo.iter().copied().collect(),
             ended: 0,
             failed: 0,
         };
@@ -142,7 +157,7 @@ impl<'a> Bars<'a> {
     fn show_whole(&self) {
         let failed =
             if self.failed > 0 { format!(", {} failed", self.failed) } else { String::new() };
-        self.whole.set_message(format!("{}/{} stages{failed}", self.ended, self.total));
+        self.whole.set_message(format!("{}/{} stages{failed}", self.ended, self.counted.len()));
     }
 
     fn start(&mut self, node: NodeIndex) {
@@ -194,6 +209,7 @@ impl<'a> Bars<'a> {
 
 impl Observer for Bars<'_> {
     fn notice(&mut self, notice: &Notice<'_>) {
+        self.counted.extend(counts(notice));
         match notice {
             Notice::Started { node, .. } => self.start(*node),
             Notice::Progress { node, progress } => {

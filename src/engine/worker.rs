@@ -26,6 +26,7 @@ pub fn serve(device: Device, threads: u32) -> io::Result<()> {
     send(&Event::Ready(ready(device)))?;
     for job in jobs {
         let job = job?;
+        tch::set_num_threads(job.threads.unwrap_or(threads) as i32);
         let mut lost = None;
         let event = {
             let mut forward = |event: Event| {

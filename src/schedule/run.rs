@@ -1,6 +1,6 @@
 //! The run loop: one thread that owns the queue, the store and the journal.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -16,7 +16,7 @@ use crate::ledger::{AttemptOutcome, NewAttempt, RunId};
 use crate::plan::{Plan, Task, Todo};
 use crate::protocol::{Event, Job, Ready, epoch_of_file};
 use crate::recipe::{ActionKey, StageKey};
-use crate::store::{Draft, Lock, Made, Store, StoreError};
+use crate::store::{Draft, Lock, Made, Manifest, Store, StoreError};
 
 /// How often a key that another run computes is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -174,6 +174,8 @@ struct Running {
     _lock: Lock,
     /// What it does to the contents that its inputs had when it started.
     action: Option<ActionKey>,
+    /// The threads that it computes with, where not as many as its engine has.
+    threads: Option<u32>,
     started_ms: i64,
     started: Instant,
     begun: bool,
@@ -333,6 +335,7 @@ impl Coordinator<'_> {
         let token = Token(self.tokens);
         *self.tries.entry(node).or_default() += 1;
         let job = self.job(node, &draft);
+        let threads = job.threads;
         self.observer.notice(&Notice::Started { node, resumed: draft.is_resumed() });
         self.slots[slot].running = Some(Running {
             node,
@@ -340,6 +343,7 @@ impl Coordinator<'_> {
             draft,
             _lock: lock,
             action,
+            threads,
             started_ms: now_ms(),
             started: Instant::now(),
             begun: false,
@@ -357,19 +361,20 @@ impl Coordinator<'_> {
             || self.work.store.contains(&self.work.plan.graph[node].key)
     }
 
-    /// The epochs that a checkpoint is to have: those that this plan needs, and those that it had.
-    fn keep_epochs(&self, node: NodeIndex) -> BTreeSet<u32> {
-        let planned = &self.work.plan.graph[node];
-        let had = match self.work.store.manifest(&planned.key) {
-            Ok(manifest) if planned.stage.epochs().is_some() => manifest.files,
-            _ => BTreeMap::new(),
-        };
-        let had = had.keys().filter_map(|name| epoch_of_file(name));
-        planned.keep_epochs.iter().copied().chain(had).collect()
+    /// The checkpoint that the engine makes again, if it can be read.
+    fn replaced(&self, node: NodeIndex) -> Option<Manifest> {
+        let is_remade = self.work.needs_engine(node) && self.replaces(node);
+        is_remade.then(|| self.work.store.manifest(&self.work.plan.graph[node].key).ok()).flatten()
     }
 
     fn job(&self, node: NodeIndex, draft: &Draft) -> Job {
         let planned = &self.work.plan.graph[node];
+        let replaced = self.replaced(node);
+        // The epochs that this plan needs, and those that the checkpoint had.
+        let had = replaced.iter().flat_map(|old| old.files.keys());
+        let had = had.filter_map(|name| epoch_of_file(name));
+        let keep_epochs = planned.keep_epochs.iter().copied().chain(had).collect();
+        let threads = replaced.as_ref().map(|old| old.made.threads).filter(|&threads| threads > 0);
         let inputs = self.work.plan.inputs(node).into_iter().map(|(role, input)| {
             (role.to_owned(), self.work.store.path(&self.work.plan.graph[input].key))
         });
@@ -386,7 +391,8 @@ impl Coordinator<'_> {
             draft: draft.path().to_owned(),
             folder: self.work.folder.to_owned(),
             files: planned.recipe.files.clone(),
-            keep_epochs: self.keep_epochs(node),
+            keep_epochs,
+            threads,
         }
     }
 
@@ -606,7 +612,7 @@ fn attempt(work: &Work<'_>, running: &Running, ready: Option<&Ready>) -> NewAtte
         device: said(|ready| &ready.device),
         engine: said(|ready| &ready.version),
         libtorch: said(|ready| &ready.libtorch),
-        threads: ready.map_or(0, |ready| ready.threads),
+        threads: ready.map_or(0, |ready| running.threads.unwrap_or(ready.threads)),
         host: work.host.to_owned(),
         started_ms: running.started_ms,
     }

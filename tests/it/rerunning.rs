@@ -1,5 +1,6 @@
 //! What is run again, what is taken from elsewhere, what stays: by content, by force, by selection.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -109,6 +110,21 @@ fn a_damaged_checkpoint_is_made_again_and_its_readers_stay() {
     let weights = fs::read_to_string(folder(&world, "thin").join("model.safetensors")).unwrap();
     assert!(weights.starts_with("weights of "), "{weights}");
     assert_eq!(world.run(CHAIN, &[]).len(), 0);
+}
+
+#[test]
+fn what_is_made_again_is_made_with_as_many_threads_as_before() {
+    let mut world = World::new();
+    let asked = RefCell::new(Vec::new());
+    let script = |job: &Job, _: usize| {
+        asked.borrow_mut().push((job.name.clone(), job.threads));
+        well_of_its_own(job)
+    };
+    world.run_script(CHAIN, &[], &script);
+    assert!(asked.take().iter().all(|(_, threads)| threads.is_none()), "nothing is there yet");
+    tamper(&world, "thin");
+    world.run_script(CHAIN, &[], &script);
+    assert_eq!(asked.take(), [("thin".to_owned(), Some(1))]);
 }
 
 #[test]

@@ -424,3 +424,16 @@ fn the_command_line_does_not_load_libtorch() {
         needed.iter().find(|name| ["torch", "c10", "cuda"].iter().any(|it| name.contains(it)));
     assert_eq!(heavy, None, "{needed:?}");
 }
+
+#[test]
+fn a_stage_that_was_only_to_be_looked_at_counts_once_it_runs() {
+    let clock = "name = 'house'\n[stage.now.command]\nprogram = ['sh', '-c', 'date +%s%N > {out}/t']\n\
+                 outputs = ['t']\n[stage.then.command]\ninputs = { now = 'now' }\n\
+                 program = ['sh', '-c', 'cat {now}/t > {out}/t']\noutputs = ['t']\n";
+    let place = engine::Place::new(clock);
+    assert_eq!(place.graftwork_without_engine(&["run", "house.toml"]).code, 0);
+    let run = place.graftwork_without_engine(&["run", "house.toml", "--force", "now"]);
+    let counts = run.stderr.lines().filter(|line| line.starts_with('['));
+    let counts: Vec<_> = counts.filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(counts, ["[0/1]", "[1/1]", "[1/2]", "[2/2]"], "{}", run.stderr);
+}

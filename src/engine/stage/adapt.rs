@@ -259,6 +259,7 @@ mod tests {
             folder: std::path::PathBuf::new(),
             files: BTreeMap::new(),
             keep_epochs: std::collections::BTreeSet::new(),
+            threads: None,
         };
         let stop = AtomicBool::new(false);
         let mut send = |event| {

@@ -127,6 +127,7 @@ impl Run<'_> {
             folder: draft.to_owned(),
             files: [].into(),
             keep_epochs: [].into(),
+            threads: None,
         };
         let stop = AtomicBool::new(false);
         let mut points = Vec::new();

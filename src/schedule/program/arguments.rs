@@ -118,6 +118,7 @@ mod tests {
             folder: PathBuf::from("/study"),
             files: BTreeMap::new(),
             keep_epochs: BTreeSet::new(),
+            threads: None,
         }
     }
 

@@ -94,6 +94,7 @@ impl Lab {
             folder: self.folder.path().to_owned(),
             files: self.files.clone(),
             keep_epochs: self.keep_epochs.clone(),
+            threads: None,
         };
         let stop = AtomicBool::new(false);
         let mut points = Vec::new();
