@@ -60,6 +60,19 @@ pub fn digest(path: &Path) -> io::Result<String> {
     Ok(hasher.finalize().to_hex().to_string())
 }
 
+/// Whether a file, which messages call `name`, still has the digest that a run was planned with: it may have
+/// been edited while the stage that reads it waited for its turn, and is then not the one in its key.
+///
+/// # Errors
+/// What is wrong, in a line.
+pub fn is_as_planned(path: &Path, name: &str, planned: Option<&String>) -> Result<(), String> {
+    let now = digest(path).map_err(|error| format!("cannot read the file `{name}`: {error}"))?;
+    if planned == Some(&now) {
+        return Ok(());
+    }
+    Err(format!("the file `{name}` changed after the run was planned; run again"))
+}
+
 fn small(path: &Path) -> io::Result<String> {
     let content = fs::read(path)?;
     let is_python = path.extension().is_some_and(|extension| extension == "py");

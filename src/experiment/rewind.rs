@@ -58,10 +58,9 @@ fn trains_not(site: &Site<'_>, point: &Input<'_>) -> Fault {
 /// The first parameter that is not the same in both networks, and in what.
 fn difference(ours: &Network, theirs: &Network) -> Option<(String, String)> {
     let (ours, theirs) = (ours.params(), theirs.params());
-    let missing = |name: &str| (name.to_owned(), "is not there".to_owned());
     for param in &ours {
         let Some(other) = theirs.iter().find(|other| other.name == param.name) else {
-            return Some(missing(&param.name));
+            return Some((param.name.clone(), "is not there".to_owned()));
         };
         let (theirs, ours) = (&other.param.shape, &param.param.shape);
         if theirs != ours {

@@ -55,7 +55,7 @@ pub enum Reason {
     },
     /// It was finished, and its checkpoint is not in the store any more.
     CheckpointMissing {},
-    /// It was finished, and a file of its checkpoint has been changed or removed.
+    /// It was finished, and a file of its checkpoint has been changed.
     CheckpointDamaged {},
     /// A file of its checkpoint is gone, or is asked for only now: an epoch that another stage goes back to.
     CheckpointIncomplete {
@@ -65,7 +65,8 @@ pub enum Reason {
     /// Its checkpoint was made from another content of its inputs than they have now: one was made anew and
     /// came out otherwise.
     InputsDiffer {},
-    /// Its checkpoint is not in the store any more; its results are recorded, and nothing to run reads it.
+    /// Its checkpoint is not in the store any more, or not all of it; its results are recorded, and nothing
+    /// to run reads it.
     NotNeeded {},
     /// It is not there, and the selection leaves it out.
     LeftOut {},
@@ -171,7 +172,7 @@ impl fmt::Display for Reason {
                 write!(f, "an input was made anew and came out otherwise than when this was made")
             }
             Self::NotNeeded {} => {
-                write!(f, "not needed: its checkpoint is gone, and nothing to run reads it")
+                write!(f, "not needed: its results are recorded, and nothing to run reads it")
             }
             Self::LeftOut {} => write!(f, "left out"),
             Self::Forced {} => write!(f, "forced"),

@@ -1,7 +1,6 @@
 //! The `import` stage: a network's parameters from a safetensors file that was made elsewhere.
 
 use std::fmt::Write as _;
-use std::path::Path;
 
 use graftwork::digest;
 use graftwork::experiment::spec::Import;
@@ -10,7 +9,7 @@ use indexmap::IndexMap;
 use tch::{Tensor, no_grad};
 
 use super::{Context, Ended, StageError, point};
-use crate::checkpoint::{self, CheckpointError};
+use crate::checkpoint;
 use crate::data;
 use crate::model::Model;
 
@@ -20,7 +19,8 @@ pub(super) fn run(stage: &Import, context: &mut Context<'_>) -> Result<Ended, St
         .map_err(|error| StageError::Unfit(error.to_string()))?;
     let mut model = Model::new(network, context.job.seed, context.device);
     let path = context.job.folder.join(&stage.file);
-    is_as_planned(stage, context, &path)?;
+    digest::is_as_planned(&path, &stage.file, context.job.files.get("file"))
+        .map_err(StageError::Unfit)?;
     let tensors = checkpoint::read_foreign(&path)?;
     let report = Report::new(&model, &tensors);
     context.recorder.log(&report.to_text());
@@ -30,21 +30,9 @@ pub(super) fn run(stage: &Import, context: &mut Context<'_>) -> Result<Ended, St
     context.recorder.record(counts.map(|(name, count)| point(name, 0, count as f64)).to_vec());
     let folder = context.data_folder(stage.data.name())?;
     let splits = data::open(&stage.data, folder, shape, context.device)?;
-    context.measure_all(&model, &splits, 0);
+    context.measure_held_out(&model, &splits, 0);
     context.recorder.progress(1, 1, "done");
     context.finish(&model, 0)
-}
-
-/// A file that was changed while the stage waited for its turn is not the one in its key.
-fn is_as_planned(stage: &Import, context: &Context<'_>, path: &Path) -> Result<(), StageError> {
-    let digest = digest::digest(path)
-        .map_err(|error| CheckpointError::Io { path: path.to_owned(), error })?;
-    if context.job.files.get("file") == Some(&digest) {
-        return Ok(());
-    }
-    let file = &stage.file;
-    let message = format!("the file `{file}` changed after the run was planned; run again");
-    Err(StageError::Unfit(message))
 }
 
 /// What of a network is in a file, by name.

@@ -129,7 +129,7 @@ impl Context<'_> {
     /// Measures the validation and the test split of a stage that does not train on them: accuracy and loss.
     ///
     /// What has been measured at this step already is left out.
-    pub fn measure_all(&mut self, model: &Model, splits: &Splits, step: u64) {
+    pub fn measure_held_out(&mut self, model: &Model, splits: &Splits, step: u64) {
         let domain = model.domain_for(&splits.name);
         let held_out = [(Split::Val, &splits.val), (Split::Test, &splits.test)];
         let mut points = Vec::new();

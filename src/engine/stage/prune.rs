@@ -29,7 +29,7 @@ pub(super) fn run(stage: &Prune, context: &mut Context<'_>) -> Result<Ended, Sta
     let step = epochs(&stage.criterion);
     context.recorder.record(layer_points(&model, &layers, step));
     if let Some(data) = data.filter(|data| fits(&model, data)) {
-        context.measure_all(&model, &data, step);
+        context.measure_held_out(&model, &data, step);
     }
     context.recorder.progress(1, 1, "done");
     context.finish(&model, step)

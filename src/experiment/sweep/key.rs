@@ -184,6 +184,15 @@ impl<'a> Resolver<'a> {
                     "state `{owner}.{missing}` instead, or sweep the whole `{owner}`: [{{ {chosen} = {{}} }}, {{ {missing} = {{}} }}]"
                 ));
         }
+        let stated = tree.and_then(Tree::table).into_iter().flatten();
+        let is_slip =
+            |key: &str| here.get(key).is_none() && nearest(key, [missing.as_str()]).is_some();
+        if let Some((slip, entry)) = stated.into_iter().find(|(key, _)| is_slip(key)) {
+            return fault
+                .label("not stated in the file")
+                .note(self.sources, entry.key, format!("did you mean `{missing}` here?"))
+                .help(format!("write `{missing}` for `{slip}`, and it is stated"));
+        }
         let (way, rest) = (join(&path[..3]), join(&path[3..=at]));
         let default = here.get(missing).and_then(|rule| rule.default.as_ref());
         let value =

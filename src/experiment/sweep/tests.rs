@@ -319,6 +319,36 @@ fn rules_that_name_too_much_are_refused() {
 }
 
 #[test]
+fn a_slip_in_a_key_that_is_swept_is_told_as_one() {
+    let slipped =
+        text("[sweep]\n\"thin.sparsity\" = [0.5, 0.9]\n").replace("\nsparsity", "\nsparsty");
+    let faults = load("sweeps.toml", &slipped, &[], &Alone).unwrap_err();
+    expect![[r#"
+        error[E020]: the axis `thin.sparsity` sweeps what stage `thin` does not state
+          --> sweeps.toml:3:7
+           |
+         3 | "thin.sparsity" = [0.5, 0.9]
+           |       ^^^^^^^^ not stated in the file
+        ...
+        14 | sparsty = 0.5
+           | ------- did you mean `sparsity` here?
+           |
+           = help: write `sparsity` for `sparsty`, and it is stated
+
+        error[E002]: stage `thin`: `prune` has no key `sparsty`
+          --> sweeps.toml:14:1
+           |
+        14 | sparsty = 0.5
+           | ^^^^^^^ did you mean `sparsity`?
+           |
+           = help: legal keys are criterion, data, exclude, from, rewind-to, scope, seed, sparsity
+
+        2 faults in sweeps.toml
+    "#]]
+    .assert_eq(&format!("{faults}\n"));
+}
+
+#[test]
 fn trials_with_many_stages_may_be_fewer() {
     let evaluate = "from = 'thin'\ndata.mnist = {}\n";
     let stages = (0..500).map(|number| format!("[stage.s{number}.evaluate]\n{evaluate}"));

@@ -216,18 +216,10 @@ impl Run<'_> {
         Ok(Ended::Done)
     }
 
-    /// A file that was edited while the stage waited for its turn is not the one in its key.
     fn check_files(&self) -> Result<(), String> {
-        for (name, path) in &self.command.files {
-            let digest = digest::digest(&self.job.folder.join(path))
-                .map_err(|error| format!("cannot read the file `{path}`: {error}"))?;
-            if self.job.files.get(name) != Some(&digest) {
-                return Err(format!(
-                    "the file `{path}` changed after the run was planned; run again"
-                ));
-            }
-        }
-        Ok(())
+        self.command.files.iter().try_for_each(|(name, path)| {
+            digest::is_as_planned(&self.job.folder.join(path), path, self.job.files.get(name))
+        })
     }
 
     fn process(&self, places: &Places) -> Result<Process, String> {
