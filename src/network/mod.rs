@@ -72,6 +72,8 @@ pub struct Layer {
     pub params: u64,
     /// Multiply-accumulates for one example, counting convolutions and linear layers only.
     pub macs: u64,
+    /// Operations for one example that [`Op::macs`] does not count, as [`Op::other_operations`].
+    pub other_operations: u64,
 }
 
 /// Why a network cannot be built for an input.
@@ -213,6 +215,7 @@ impl Network {
         match &mut self.nodes[head].op {
             Op::Linear(linear) => linear.outputs = classes,
             Op::Conv2d(conv) => conv.outputs = classes,
+            Op::ConvTranspose2d(conv) => conv.outputs = classes,
             _ => unreachable!("the head is a linear layer or a convolution"),
         }
         self
@@ -235,12 +238,15 @@ impl Network {
         let shapes = self.shapes()?;
         let layers = self.nodes.iter().enumerate().map(|(index, node)| {
             let trainable = node.op.params().into_iter().filter(|param| param.role.is_trainable());
+            let inputs: Vec<&[u32]> =
+                node.inputs.iter().map(|&input| shapes[input].as_slice()).collect();
             Layer {
                 name: node.name.clone(),
                 op: node.op.name(),
                 output: shapes[index].clone(),
                 params: trainable.map(|param| param.len()).sum(),
-                macs: node.op.macs(&shapes[index]),
+                macs: node.op.macs(&inputs, &shapes[index]),
+                other_operations: node.op.other_operations(&inputs, &shapes[index]),
             }
         });
         Ok(layers.collect())

@@ -35,7 +35,7 @@ pub enum Collect {
     Grams,
 }
 
-/// Collects the inputs of layers.
+/// Collects the inputs of layers, which must be of operations that have patches ([`has_patches`]).
 ///
 /// In a network with domains the images pass through every domain's copy; a shared layer sees them all.
 ///
@@ -67,15 +67,18 @@ pub fn inputs(
     all.into_iter().map(|inputs| on_cpu(inputs.expect("there is an image"))).collect()
 }
 
-/// The outputs of nodes, averaged over space, `[n, channels]` each, `f64`, on the CPU.
+/// The outputs of nodes, averaged over all axes of an example but the given one, `[n, channels]` each,
+/// `f64`, on the CPU.
 ///
 /// In a network with domains: the rows of every domain's pass below each other.
-pub fn activations(model: &Model, images: &Tensor, nodes: &[usize]) -> Vec<Tensor> {
-    let mut chunks: Vec<Vec<Tensor>> = nodes.iter().map(|_| Vec::new()).collect();
-    each_chunk(model, images, nodes, &mut |_, tapped| {
-        for (chunks, output) in chunks.iter_mut().zip(tapped) {
-            let means = output.flatten(1, -1).reshape([output.size()[0], output.size()[1], -1]);
-            let means = means.mean_dim([2].as_slice(), false, Kind::Double);
+pub fn activations(model: &Model, images: &Tensor, taps: &[(usize, usize)]) -> Vec<Tensor> {
+    let mut chunks: Vec<Vec<Tensor>> = taps.iter().map(|_| Vec::new()).collect();
+    let nodes: Vec<usize> = taps.iter().map(|(node, _)| *node).collect();
+    each_chunk(model, images, &nodes, &mut |_, tapped| {
+        for ((chunks, output), (_, axis)) in chunks.iter_mut().zip(tapped).zip(taps) {
+            let rows = output.transpose(1, *axis as i64 + 1).flatten(1, -1);
+            let rows = rows.reshape([output.size()[0], output.size()[axis + 1], -1]);
+            let means = rows.mean_dim([2].as_slice(), false, Kind::Double);
             chunks.push(means.to_device(Device::Cpu));
         }
     });
@@ -103,6 +106,11 @@ fn each_chunk(
     });
 }
 
+/// Whether every output of an operation is a row of its weight times a patch of its input.
+pub fn has_patches(op: &Op) -> bool {
+    matches!(op, Op::Conv2d(_) | Op::Linear(_))
+}
+
 /// The patches that a layer's weights are multiplied with, `[d, patches]` for each channel group.
 fn patches(op: &Op, input: &Tensor) -> Vec<Tensor> {
     match op {
@@ -118,13 +126,8 @@ fn patches(op: &Op, input: &Tensor) -> Vec<Tensor> {
             let per_group = columns.size()[0] / i64::from(conv.groups);
             columns.split(per_group, 0)
         }
-        Op::Linear(_) => vec![input.tr()],
-        Op::Input(_)
-        | Op::BatchNorm(_)
-        | Op::Relu(_)
-        | Op::MaxPool2d(_)
-        | Op::Flatten(_)
-        | Op::Dropout(_) => unreachable!("`{}` has no weight", op.name()),
+        Op::Linear(linear) => vec![input.reshape([-1, i64::from(linear.inputs)]).tr()],
+        _ => unreachable!("`{}` is no operation with patches", op.name()),
     }
 }
 

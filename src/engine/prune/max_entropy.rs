@@ -149,8 +149,9 @@ fn removal_order(
     images: &Tensor,
     scope: Scope,
 ) -> Vec<(usize, usize)> {
-    let nodes: Vec<usize> = groups.iter().map(|group| group.activation).collect();
-    let outputs = calibration::activations(model, images, &nodes);
+    let taps: Vec<(usize, usize)> =
+        groups.iter().map(|group| (group.activation, group.axis)).collect();
+    let outputs = calibration::activations(model, images, &taps);
     let mut ranked: Vec<(f64, usize, usize)> = Vec::new();
     for (index, (group, output)) in groups.iter().zip(&outputs).enumerate() {
         let covariance = covariance(&by_unit(output, group));
@@ -222,12 +223,14 @@ fn masked(model: &Model, layer: &Prunable, mask: Option<&Tensor>) -> usize {
 /// Adds what removed units put out on average to the biases of the layers that read them.
 ///
 /// The mean square error of the reader's output falls from `w² E[x²]` to `w² Var[x]`; no label is
-/// used. A reader without a bias gets nothing.
+/// used. A reader without a bias gets nothing, nor does a transposed convolution, to whose outputs a unit
+/// adds different amounts by place.
 fn compensate(model: &mut Model, images: &Tensor, masks: &IndexMap<String, Tensor>) {
     let readers: Vec<Prunable> = super::prunable(model, &[])
         .expect("without exclusion every layer is prunable")
         .into_iter()
         .filter(|layer| masks.contains_key(&layer.param) && bias_of(model, layer).is_some())
+        .filter(|layer| calibration::has_patches(&model.network().nodes[layer.node].op))
         .collect();
     let inputs = calibration::inputs(model, images, &readers, Collect::Sums);
     no_grad(|| {

@@ -39,7 +39,8 @@ pub fn prune(
     scope: Scope,
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<Ended, StageError> {
-    // Before the work, so that a target that cannot be met is told at once.
+    // Before the work, so that what cannot be met is told at once.
+    are_supported(model, layers)?;
     let budget = selection::budget(model, layers, sparsity, scope)?;
     let inputs = calibration::inputs(model, images, layers, Collect::Grams);
     match settings.hessian {
@@ -59,6 +60,18 @@ pub fn prune(
             let problems = problems.collect::<Result<Vec<Problem>, StageError>>()?;
             Ok(surgeon(model, layers, &problems, &budget, progress))
         }
+    }
+}
+
+fn are_supported(model: &Model, layers: &[Prunable]) -> Result<(), StageError> {
+    let op = |layer: &Prunable| &model.network().nodes[layer.node].op;
+    match layers.iter().find(|layer| !calibration::has_patches(op(layer))) {
+        None => Ok(()),
+        Some(layer) => Err(StageError::Unfit(format!(
+            "min-mse has no rule for `{0}` ({1}), only for conv2d and linear; leave it out with exclude = [\"{0}\"], or choose another criterion",
+            model.network().nodes[layer.node].name,
+            op(layer).name()
+        ))),
     }
 }
 

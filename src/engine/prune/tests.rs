@@ -497,7 +497,7 @@ fn removed(model: &Model, gone: &IndexMap<(String, usize), Vec<u32>>) -> Model {
                 conv.inputs = extent("weight", 1) * conv.groups;
             }
             Op::BatchNorm(norm) => norm.features = extent("weight", 0),
-            Op::Input(_) | Op::Relu(_) | Op::MaxPool2d(_) | Op::Flatten(_) | Op::Dropout(_) => {}
+            op => assert!(op.params().is_empty(), "{} has parameters", op.name()),
         }
     }
     Model::from_tensors(network, tensors, Device::Cpu).unwrap()

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Init, Param, ParamRole, windows};
+use super::{Init, Param, ParamRole, count, divide, image, window_extents};
 use crate::network::Shape;
 
 /// 2-d convolution.
@@ -37,8 +37,8 @@ impl Conv2d {
     }
 
     pub(super) fn params(&self) -> Vec<Param> {
-        let group_inputs = self.inputs / self.groups;
-        let init = Init::fan_in(group_inputs * self.kernel * self.kernel);
+        let group_inputs = self.inputs / self.groups.max(1);
+        let init = Init::fan_in(u64::from(group_inputs) * u64::from(self.kernel).pow(2));
         let shape = vec![self.outputs, group_inputs, self.kernel, self.kernel];
         let mut params = vec![Param { name: "weight", shape, role: ParamRole::Weight, init }];
         if self.bias {
@@ -53,23 +53,20 @@ impl Conv2d {
     }
 
     pub(super) fn output(&self, input: &[u32]) -> Result<Shape, String> {
-        let &[channels, height, width] = input else {
-            return Err("it takes channels, height and width".to_owned());
-        };
+        let [channels, height, width] = image(input)?;
         if channels != self.inputs {
             return Err(format!("it takes {} channels", self.inputs));
         }
-        let extent =
-            |extent| windows(extent, self.kernel, self.stride, self.padding, self.dilation);
-        match (extent(height), extent(width)) {
-            (Some(height), Some(width)) => Ok(vec![self.outputs, height, width]),
-            _ => Err(format!("its {0}×{0} kernel does not fit", self.kernel)),
-        }
+        divide(self.groups, self.inputs, self.outputs)?;
+        let extents = [height, width];
+        let [height, width] =
+            window_extents(extents, self.kernel, self.stride, self.padding, self.dilation)
+                .ok_or_else(|| format!("its {0}×{0} kernel does not fit", self.kernel))?;
+        Ok(vec![self.outputs, height, width])
     }
 
     pub(super) fn macs(&self, output: &[u32]) -> u64 {
-        let kernel =
-            u64::from(self.inputs / self.groups) * u64::from(self.kernel) * u64::from(self.kernel);
-        output.iter().map(|&extent| u64::from(extent)).product::<u64>() * kernel
+        let window = u64::from(self.inputs / self.groups) * u64::from(self.kernel).pow(2);
+        count(output) * window
     }
 }

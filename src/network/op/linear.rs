@@ -3,11 +3,11 @@ use serde::{Deserialize, Serialize};
 use super::{Init, Param, ParamRole};
 use crate::network::Shape;
 
-/// Fully connected layer: `y = x Wᵀ + b`.
+/// Fully connected layer: `y = x Wᵀ + b`, over the last axis.
 ///
 /// # Shapes
-/// - input: `[inputs]`
-/// - output: `[outputs]`
+/// - input: `[…, inputs]`
+/// - output: `[…, outputs]`
 /// - weight: `[outputs, inputs]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -27,7 +27,7 @@ impl Linear {
     }
 
     pub(super) fn params(&self) -> Vec<Param> {
-        let init = Init::fan_in(self.inputs);
+        let init = Init::fan_in(self.inputs.into());
         let shape = vec![self.outputs, self.inputs];
         let mut params = vec![Param { name: "weight", shape, role: ParamRole::Weight, init }];
         if self.bias {
@@ -43,7 +43,9 @@ impl Linear {
 
     pub(super) fn output(&self, input: &[u32]) -> Result<Shape, String> {
         match input {
-            [features] if *features == self.inputs => Ok(vec![self.outputs]),
+            [rows @ .., features] if *features == self.inputs => {
+                Ok([rows, &[self.outputs]].concat())
+            }
             _ => Err(format!("it takes {} features", self.inputs)),
         }
     }

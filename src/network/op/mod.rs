@@ -3,23 +3,37 @@
 //! An operation knows its parameters (names, shapes, initial values), the shape of its output and
 //! its multiply-accumulates. What it computes is in the engine's interpreter.
 
+mod activation;
 mod batch_norm;
+mod channels;
 mod conv2d;
+mod conv_transpose2d;
 mod dropout;
 mod flatten;
 mod input;
+mod join;
+mod layer_norm;
 mod linear;
-mod max_pool2d;
-mod relu;
+mod pool2d;
+mod slice;
+mod softmax;
+mod upsample2d;
 
+pub use activation::{Gelu, HardSigmoid, HardSwish, LeakyRelu, Relu, Relu6, Sigmoid, Silu, Tanh};
 pub use batch_norm::BatchNorm;
+pub use channels::{ChannelShuffle, PadChannels};
+pub use conv_transpose2d::ConvTranspose2d;
 pub use conv2d::Conv2d;
 pub use dropout::Dropout;
 pub use flatten::Flatten;
 pub use input::Input;
+pub use join::{Add, Concat, Mul};
+pub use layer_norm::LayerNorm;
 pub use linear::Linear;
-pub use max_pool2d::MaxPool2d;
-pub use relu::Relu;
+pub use pool2d::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d};
+pub use slice::Slice;
+pub use softmax::Softmax;
+pub use upsample2d::{Interpolation, Upsample2d};
 
 use serde::{Deserialize, Serialize};
 
@@ -88,60 +102,146 @@ pub enum Init {
 
 impl Init {
     /// PyTorch's default for weights and biases: Kaiming uniform with a = √5, that is `±1/√fan_in`.
-    pub fn fan_in(fan_in: u32) -> Self {
-        Self::Uniform { bound: 1.0 / f64::from(fan_in.max(1)).sqrt() }
+    pub fn fan_in(fan_in: u64) -> Self {
+        Self::Uniform { bound: 1.0 / (fan_in.max(1) as f64).sqrt() }
     }
 }
 
-/// A typed operation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Op {
+macro_rules! ops {
+    ($($(#[$doc:meta])* $op:ident $name:literal;)*) => {
+        /// A typed operation.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum Op {$(
+            $(#[$doc])*
+            $op($op),
+        )*}
+
+        impl Op {
+            /// The operation's name.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$op(_) => $name,)*
+                }
+            }
+        }
+
+        $(impl From<$op> for Op {
+            fn from(op: $op) -> Self {
+                Self::$op(op)
+            }
+        })*
+    };
+}
+
+ops! {
     /// The example.
-    Input(Input),
+    Input "input";
     /// 2-d convolution.
-    Conv2d(Conv2d),
+    Conv2d "conv2d";
+    /// 2-d transposed convolution.
+    ConvTranspose2d "conv-transpose2d";
     /// Fully connected layer.
-    Linear(Linear),
+    Linear "linear";
     /// Batch normalisation over channels or features.
-    BatchNorm(BatchNorm),
+    BatchNorm "batch-norm";
+    /// Layer normalisation over the last axis.
+    LayerNorm "layer-norm";
     /// `max(x, 0)`.
-    Relu(Relu),
+    Relu "relu";
+    /// `min(max(x, 0), 6)`.
+    Relu6 "relu6";
+    /// `max(x, 0)` with a slope below zero.
+    LeakyRelu "leaky-relu";
+    /// `x · Φ(x)`.
+    Gelu "gelu";
+    /// `1 / (1 + e⁻ˣ)`.
+    Sigmoid "sigmoid";
+    /// Hyperbolic tangent.
+    Tanh "tanh";
+    /// `x · sigmoid(x)`.
+    Silu "silu";
+    /// A piecewise likeness of `silu`.
+    HardSwish "hard-swish";
+    /// A piecewise likeness of `sigmoid`.
+    HardSigmoid "hard-sigmoid";
+    /// `eˣ`, divided by its sum along an axis.
+    Softmax "softmax";
     /// 2-d max-pooling.
-    MaxPool2d(MaxPool2d),
+    MaxPool2d "max-pool2d";
+    /// 2-d average-pooling.
+    AvgPool2d "avg-pool2d";
+    /// Averages over a grid of windows that cover the image.
+    AdaptiveAvgPool2d "adaptive-avg-pool2d";
+    /// Resizes an image.
+    Upsample2d "upsample2d";
+    /// Sum of nodes.
+    Add "add";
+    /// Product of a node and its gate.
+    Mul "mul";
+    /// Nodes beside each other.
+    Concat "concat";
+    /// A run of values along an axis.
+    Slice "slice";
+    /// Deals channels out in turn.
+    ChannelShuffle "channel-shuffle";
+    /// Channels of zeros before and after.
+    PadChannels "pad-channels";
     /// `[channels, height, width]` to `[channels · height · width]`.
-    Flatten(Flatten),
+    Flatten "flatten";
     /// Drops values at random in training.
-    Dropout(Dropout),
+    Dropout "dropout";
 }
 
 impl Op {
-    /// The operation's name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Input(_) => "input",
-            Self::Conv2d(_) => "conv2d",
-            Self::Linear(_) => "linear",
-            Self::BatchNorm(_) => "batch-norm",
-            Self::Relu(_) => "relu",
-            Self::MaxPool2d(_) => "max-pool2d",
-            Self::Flatten(_) => "flatten",
-            Self::Dropout(_) => "dropout",
-        }
-    }
-
     /// Its parameters and buffers, in torchvision's order.
     pub fn params(&self) -> Vec<Param> {
         match self {
             Self::Conv2d(conv) => conv.params(),
+            Self::ConvTranspose2d(conv) => conv.params(),
             Self::Linear(linear) => linear.params(),
             Self::BatchNorm(norm) => norm.params(),
+            Self::LayerNorm(norm) => norm.params(),
             Self::Input(_)
             | Self::Relu(_)
+            | Self::Relu6(_)
+            | Self::LeakyRelu(_)
+            | Self::Gelu(_)
+            | Self::Sigmoid(_)
+            | Self::Tanh(_)
+            | Self::Silu(_)
+            | Self::HardSwish(_)
+            | Self::HardSigmoid(_)
+            | Self::Softmax(_)
             | Self::MaxPool2d(_)
+            | Self::AvgPool2d(_)
+            | Self::AdaptiveAvgPool2d(_)
+            | Self::Upsample2d(_)
+            | Self::Add(_)
+            | Self::Mul(_)
+            | Self::Concat(_)
+            | Self::Slice(_)
+            | Self::ChannelShuffle(_)
+            | Self::PadChannels(_)
             | Self::Flatten(_)
             | Self::Dropout(_) => Vec::new(),
         }
+    }
+
+    /// Whether it is a function of each value, without parameters.
+    pub fn is_activation(&self) -> bool {
+        matches!(
+            self,
+            Self::Relu(_)
+                | Self::Relu6(_)
+                | Self::LeakyRelu(_)
+                | Self::Gelu(_)
+                | Self::Sigmoid(_)
+                | Self::Tanh(_)
+                | Self::Silu(_)
+                | Self::HardSwish(_)
+                | Self::HardSigmoid(_)
+        )
     }
 
     /// The shape of its output.
@@ -149,43 +249,152 @@ impl Op {
     /// # Errors
     /// A clause that says why the inputs do not fit.
     pub fn output(&self, inputs: &[&[u32]]) -> Result<Shape, String> {
-        match (self, inputs) {
+        let output = match (self, inputs) {
             (Self::Input(input), []) => Ok(input.shape.clone()),
-            (Self::Conv2d(conv), [input]) => conv.output(input),
-            (Self::Linear(linear), [input]) => linear.output(input),
-            (Self::BatchNorm(norm), [input]) => norm.output(input),
-            (Self::MaxPool2d(pool), [input]) => pool.output(input),
-            (Self::Flatten(_), [input]) => Ok(vec![input.iter().product()]),
-            (Self::Relu(_) | Self::Dropout(_), [input]) => Ok(input.to_vec()),
-            _ => Err(format!("it reads {} nodes", inputs.len())),
+            (Self::Add(_), _) => Add::output(inputs),
+            (Self::Mul(_), _) => Mul::output(inputs),
+            (Self::Concat(concat), _) => concat.output(inputs),
+            (_, [input]) => self.output_of_one(input),
+            _ => Err(format!("it reads one node, not {}", inputs.len())),
+        }?;
+        // Every later product of extents is in range then.
+        let values = output.iter().try_fold(1, |all: u32, &extent| all.checked_mul(extent));
+        match values {
+            Some(_) => Ok(output),
+            None => Err("it would put out more than 4 billion values".to_owned()),
         }
     }
 
-    /// Multiply-accumulates for one example; zero for all but convolutions and linear layers.
-    pub fn macs(&self, output: &[u32]) -> u64 {
+    fn output_of_one(&self, input: &[u32]) -> Result<Shape, String> {
         match self {
-            Self::Conv2d(conv) => conv.macs(output),
-            Self::Linear(linear) => u64::from(linear.inputs) * u64::from(linear.outputs),
+            Self::Conv2d(conv) => conv.output(input),
+            Self::ConvTranspose2d(conv) => conv.output(input),
+            Self::Linear(linear) => linear.output(input),
+            Self::BatchNorm(norm) => norm.output(input),
+            Self::LayerNorm(norm) => norm.output(input),
+            Self::Softmax(softmax) => softmax.output(input),
+            Self::MaxPool2d(pool) => pool.output(input),
+            Self::AvgPool2d(pool) => pool.output(input),
+            Self::AdaptiveAvgPool2d(pool) => pool.output(input),
+            Self::Upsample2d(upsample) => upsample.output(input),
+            Self::Slice(slice) => slice.output(input),
+            Self::ChannelShuffle(shuffle) => shuffle.output(input),
+            Self::PadChannels(pad) => pad.output(input),
+            Self::Flatten(_) => Ok(vec![input.iter().product()]),
+            Self::Relu(_)
+            | Self::Relu6(_)
+            | Self::LeakyRelu(_)
+            | Self::Gelu(_)
+            | Self::Sigmoid(_)
+            | Self::Tanh(_)
+            | Self::Silu(_)
+            | Self::HardSwish(_)
+            | Self::HardSigmoid(_)
+            | Self::Dropout(_) => Ok(input.to_vec()),
+            Self::Input(_) | Self::Add(_) | Self::Mul(_) | Self::Concat(_) => {
+                Err("it reads one node".to_owned())
+            }
+        }
+    }
+
+    /// Multiply-accumulates for one example in convolutions and linear layers; zero for all others.
+    pub fn macs(&self, inputs: &[&[u32]], output: &[u32]) -> u64 {
+        match (self, inputs) {
+            (Self::Conv2d(conv), _) => conv.macs(output),
+            (Self::ConvTranspose2d(conv), [input]) => conv.macs(input),
+            (Self::Linear(linear), _) => count(output) * u64::from(linear.inputs),
             _ => 0,
         }
     }
-}
 
-macro_rules! into_op {
-    ($($op:ident),*) => {$(
-        impl From<$op> for Op {
-            fn from(op: $op) -> Self {
-                Self::$op(op)
-            }
+    /// Operations for one example in evaluation that are no multiply-accumulates of [`Op::macs`]: one for
+    /// each value that is computed, in pooling one for each value of each window. What only moves values
+    /// costs nothing.
+    pub fn other_operations(&self, inputs: &[&[u32]], output: &[u32]) -> u64 {
+        let window = |kernel: u32| count(output) * u64::from(kernel).pow(2);
+        match self {
+            Self::MaxPool2d(pool) => window(pool.kernel),
+            Self::AvgPool2d(pool) => window(pool.kernel),
+            Self::AdaptiveAvgPool2d(_) => inputs.iter().map(|input| count(input)).sum(),
+            Self::Upsample2d(upsample) => match upsample.mode {
+                Interpolation::Nearest => 0,
+                Interpolation::Bilinear => 4 * count(output),
+            },
+            Self::Add(_) => count(output) * (inputs.len() as u64 - 1),
+            Self::BatchNorm(_)
+            | Self::LayerNorm(_)
+            | Self::Relu(_)
+            | Self::Relu6(_)
+            | Self::LeakyRelu(_)
+            | Self::Gelu(_)
+            | Self::Sigmoid(_)
+            | Self::Tanh(_)
+            | Self::Silu(_)
+            | Self::HardSwish(_)
+            | Self::HardSigmoid(_)
+            | Self::Softmax(_)
+            | Self::Mul(_) => count(output),
+            Self::Input(_)
+            | Self::Conv2d(_)
+            | Self::ConvTranspose2d(_)
+            | Self::Linear(_)
+            | Self::Concat(_)
+            | Self::Slice(_)
+            | Self::ChannelShuffle(_)
+            | Self::PadChannels(_)
+            | Self::Flatten(_)
+            | Self::Dropout(_) => 0,
         }
-    )*};
+    }
 }
-into_op!(Input, Conv2d, Linear, BatchNorm, Relu, MaxPool2d, Flatten, Dropout);
 
-/// Output extent of a window that slides over `extent` values.
-fn windows(extent: u32, kernel: u32, stride: u32, padding: u32, dilation: u32) -> Option<u32> {
-    let reach = dilation * (kernel - 1) + 1;
-    (extent + 2 * padding).checked_sub(reach).map(|rest| rest / stride + 1)
+/// Number of values of a shape.
+fn count(shape: &[u32]) -> u64 {
+    shape.iter().map(|&extent| u64::from(extent)).product()
+}
+
+/// The extents of an image.
+fn image(input: &[u32]) -> Result<[u32; 3], String> {
+    input.try_into().map_err(|_| "it takes channels, height and width".to_owned())
+}
+
+/// The axis as an index, if a shape has it.
+fn has_axis(input: &[u32], axis: u32) -> Result<usize, String> {
+    let index = axis as usize;
+    match index < input.len() {
+        true => Ok(index),
+        false => Err(format!("there is no axis {axis}; the axes are 0..{}", input.len())),
+    }
+}
+
+/// Whether channels can be convolved in groups.
+fn divide(groups: u32, inputs: u32, outputs: u32) -> Result<(), String> {
+    match groups > 0 && inputs % groups == 0 && outputs % groups == 0 {
+        true => Ok(()),
+        false => Err(format!(
+            "{inputs} channels in and {outputs} out cannot be divided into {groups} groups"
+        )),
+    }
+}
+
+/// Output extents of a window that slides over an image, if it fits.
+fn window_extents<const N: usize>(
+    extents: [u32; N],
+    kernel: u32,
+    stride: u32,
+    padding: u32,
+    dilation: u32,
+) -> Option<[u32; N]> {
+    if kernel == 0 || stride == 0 || dilation == 0 {
+        return None;
+    }
+    let reach = u64::from(dilation) * u64::from(kernel - 1) + 1;
+    let mut slid = [0; N];
+    for (slid, extent) in slid.iter_mut().zip(extents) {
+        let rest = (u64::from(extent) + 2 * u64::from(padding)).checked_sub(reach)?;
+        *slid = u32::try_from(rest / u64::from(stride) + 1).ok()?;
+    }
+    Some(slid)
 }
 
 #[cfg(test)]
@@ -211,6 +420,24 @@ mod tests {
         check(BatchNorm::new(3), &[3, 5, 5], Ok(&[3, 5, 5]));
         check(BatchNorm::new(3), &[3], Ok(&[3]));
         check(Relu {}, &[3, 5], Ok(&[3, 5]));
+        check(Linear::new(4, 2), &[7, 4], Ok(&[7, 2]));
+        check(LayerNorm::new(4), &[7, 4], Ok(&[7, 4]));
+        check(Softmax { axis: 1 }, &[7, 4], Ok(&[7, 4]));
+        check(AvgPool2d { kernel: 3, stride: 1, padding: 1 }, &[6, 7, 8], Ok(&[6, 7, 8]));
+        check(AdaptiveAvgPool2d { height: 7, width: 6 }, &[6, 2, 9], Ok(&[6, 7, 6]));
+        check(
+            Upsample2d { height: 5, width: 9, mode: Interpolation::Bilinear },
+            &[6, 2, 3],
+            Ok(&[6, 5, 9]),
+        );
+        let transposed = ConvTranspose2d { stride: 2, ..ConvTranspose2d::new(3, 8, 4) };
+        check(transposed.clone(), &[3, 5, 6], Ok(&[8, 12, 14]));
+        check(ConvTranspose2d { padding: 1, ..transposed.clone() }, &[3, 5, 6], Ok(&[8, 10, 12]));
+        let padded = ConvTranspose2d { padding: 1, output_padding: 1, ..transposed };
+        check(padded, &[3, 5, 6], Ok(&[8, 11, 13]));
+        check(Slice { axis: 0, from: 1, to: 3 }, &[4, 5, 5], Ok(&[2, 5, 5]));
+        check(ChannelShuffle { groups: 2 }, &[6, 5, 5], Ok(&[6, 5, 5]));
+        check(PadChannels { before: 1, after: 2 }, &[6, 5, 5], Ok(&[9, 5, 5]));
         check(Dropout { p: 0.1 }, &[3, 5], Ok(&[3, 5]));
         check(Flatten {}, &[3, 5, 2], Ok(&[30]));
     }
@@ -224,8 +451,77 @@ mod tests {
         check(MaxPool2d::new(2), &[8], Err("it takes channels, height and width"));
         check(Linear::new(4, 2), &[5], Err("it takes 4 features"));
         check(Linear::new(4, 2), &[4, 1, 1], Err("it takes 4 features"));
+        check(Linear::new(4, 2), &[], Err("it takes 4 features"));
+        check(LayerNorm::new(4), &[4, 5], Err("it takes 4 features"));
+        check(Softmax { axis: 2 }, &[4, 5], Err("there is no axis 2; the axes are 0..2"));
+        check(
+            Slice { axis: 0, from: 3, to: 5 },
+            &[4],
+            Err("3..5 is no part of 4 values along axis 0"),
+        );
+        check(ChannelShuffle { groups: 4 }, &[6, 1, 1], Err("6 channels are not 4 equal runs"));
+        check(
+            Conv2d { groups: 2, ..Conv2d::new(3, 8, 5) },
+            &[3, 9, 9],
+            Err("3 channels in and 8 out cannot be divided into 2 groups"),
+        );
+        check(
+            MaxPool2d { kernel: 2, stride: 2, padding: 2 },
+            &[3, 9, 9],
+            Err("its padding of 2 is more than half of its 2×2 window"),
+        );
+        check(
+            ConvTranspose2d { output_padding: 2, ..ConvTranspose2d::new(3, 8, 2) },
+            &[3, 9, 9],
+            Err("its output padding of 2 is not below its stride of 2"),
+        );
+        check(
+            Upsample2d { height: 70_000, width: 70_000, mode: Interpolation::Nearest },
+            &[3, 9, 9],
+            Err("it would put out more than 4 billion values"),
+        );
         check(BatchNorm::new(3), &[4, 2, 2], Err("it takes 3 channels"));
-        assert_eq!(Op::from(Relu {}).output(&[]), Err("it reads 0 nodes".to_owned()));
+        assert_eq!(Op::from(Relu {}).output(&[]), Err("it reads one node, not 0".to_owned()));
+    }
+
+    #[track_caller]
+    fn joins(op: impl Into<Op>, inputs: &[&[u32]], expected: Result<&[u32], &str>) {
+        let output = op.into().output(inputs);
+        assert_eq!(output.as_deref().map_err(String::as_str), expected);
+    }
+
+    #[test]
+    fn nodes_are_joined_where_their_shapes_fit() {
+        joins(Add {}, &[&[3, 4, 4], &[3, 4, 4], &[3, 4, 4]], Ok(&[3, 4, 4]));
+        joins(Add {}, &[&[3, 4, 4], &[4, 4, 4]], Err("3×4×4 and 4×4×4 cannot be added"));
+        joins(Add {}, &[&[3, 4, 4]], Err("it reads at least two nodes, not 1"));
+        joins(Mul {}, &[&[3, 4, 4], &[3, 1, 1]], Ok(&[3, 4, 4]));
+        joins(Mul {}, &[&[3, 4, 4], &[1, 4, 4]], Ok(&[3, 4, 4]));
+        joins(Mul {}, &[&[3, 4, 4], &[3]], Err("3 is no gate for 3×4×4"));
+        joins(Mul {}, &[&[3, 1, 1], &[3, 4, 4]], Err("3×4×4 is no gate for 3×1×1"));
+        joins(Concat { axis: 0 }, &[&[3, 4, 4], &[5, 4, 4]], Ok(&[8, 4, 4]));
+        joins(Concat { axis: 2 }, &[&[3, 4, 4], &[3, 4, 1]], Ok(&[3, 4, 5]));
+        let error = "3×4×4 and 3×4 cannot be joined along axis 0";
+        joins(Concat { axis: 0 }, &[&[3, 4, 4], &[3, 4]], Err(error));
+    }
+
+    #[test]
+    fn multiply_accumulates_are_counted_apart_from_other_operations() {
+        #[track_caller]
+        fn counts(op: impl Into<Op>, inputs: &[&[u32]], expected: (u64, u64)) {
+            let op = op.into();
+            let output = op.output(inputs).unwrap();
+            assert_eq!((op.macs(inputs, &output), op.other_operations(inputs, &output)), expected);
+        }
+        counts(Linear::new(4, 2), &[&[7, 4]], (56, 0));
+        // Each of 3×5×6 inputs is multiplied with an 8×4×4 window.
+        let transposed = ConvTranspose2d { stride: 2, ..ConvTranspose2d::new(3, 8, 4) };
+        counts(transposed, &[&[3, 5, 6]], (90 * 128, 0));
+        counts(MaxPool2d::new(2), &[&[3, 4, 4]], (0, 48));
+        counts(AdaptiveAvgPool2d::global(), &[&[3, 4, 4]], (0, 48));
+        counts(BatchNorm::new(3), &[&[3, 4, 4]], (0, 48));
+        counts(Add {}, &[&[3, 4], &[3, 4], &[3, 4]], (0, 24));
+        counts(ChannelShuffle { groups: 3 }, &[&[3, 4, 4]], (0, 0));
     }
 
     #[test]
@@ -236,6 +532,6 @@ mod tests {
         assert_eq!(params[0].shape, [6, 2, 3, 3]);
         assert_eq!(params[0].init, Init::fan_in(18));
         // 6 outputs of 5×5 places, each 2 channels of 3×3.
-        assert_eq!(Op::from(conv).macs(&[6, 5, 5]), 6 * 25 * 18);
+        assert_eq!(Op::from(conv).macs(&[&[4, 7, 7]], &[6, 5, 5]), 6 * 25 * 18);
     }
 }

@@ -1,0 +1,44 @@
+//! Operations that move whole channels and compute nothing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::network::Shape;
+
+/// Deals the channels of `groups` equal runs out in turn (Zhang et al. 2017, ShuffleNet): channel `j` of
+/// run `i` becomes channel `j · groups + i`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ChannelShuffle {
+    /// Number of runs.
+    pub groups: u32,
+}
+
+impl ChannelShuffle {
+    pub(super) fn output(&self, input: &[u32]) -> Result<Shape, String> {
+        match input.first() {
+            Some(channels) if self.groups > 0 && channels % self.groups == 0 => Ok(input.to_vec()),
+            Some(channels) => {
+                Err(format!("{channels} channels are not {} equal runs", self.groups))
+            }
+            None => Err("it takes channels".to_owned()),
+        }
+    }
+}
+
+/// Channels of zeros before and after: with a stride the parameter-free shortcut of He et al. 2015 (option A).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct PadChannels {
+    /// Channels of zeros before the first.
+    pub before: u32,
+    /// Channels of zeros behind the last.
+    pub after: u32,
+}
+
+impl PadChannels {
+    pub(super) fn output(&self, input: &[u32]) -> Result<Shape, String> {
+        let (first, rest) = input.split_first().ok_or("it takes channels")?;
+        let channels = first.checked_add(self.before).and_then(|sum| sum.checked_add(self.after));
+        Ok([&[channels.ok_or("it would have too many channels")?], rest].concat())
+    }
+}

@@ -1,0 +1,41 @@
+use serde::{Deserialize, Serialize};
+
+use super::{Init, Param, ParamRole};
+use crate::network::Shape;
+
+/// Layer normalisation over the last axis of an example (Ba et al. 2016).
+///
+/// # Shapes
+/// - input and output: `[…, features]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct LayerNorm {
+    /// Features.
+    pub features: u32,
+    /// Added to the variance.
+    pub epsilon: f64,
+}
+
+impl LayerNorm {
+    /// PyTorch's defaults.
+    pub fn new(features: u32) -> Self {
+        Self { features, epsilon: 1e-5 }
+    }
+
+    pub(super) fn params(&self) -> Vec<Param> {
+        let vector = |name, role, value| Param {
+            name,
+            shape: vec![self.features],
+            role,
+            init: Init::Constant(value),
+        };
+        vec![vector("weight", ParamRole::Scale, 1.0), vector("bias", ParamRole::Shift, 0.0)]
+    }
+
+    pub(super) fn output(&self, input: &[u32]) -> Result<Shape, String> {
+        match input.last() {
+            Some(&features) if features == self.features => Ok(input.to_vec()),
+            _ => Err(format!("it takes {} features", self.features)),
+        }
+    }
+}
