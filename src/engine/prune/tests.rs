@@ -1,8 +1,8 @@
 //! Criteria on whole networks: exact targets, masks, removal.
 
 use graftwork::experiment::spec::{Hessian, MinMse, Scope};
-use graftwork::network::groups::groups;
-use graftwork::network::op::{BatchNorm, Conv2d, Dropout, Flatten, Linear, MaxPool2d, Relu};
+use graftwork::network::groups::{Part, groups};
+use graftwork::network::op::{Conv2d, Flatten, Linear, Relu};
 use graftwork::network::{Network, Op, ParamRole};
 use indexmap::IndexMap;
 use rand::RngExt;
@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use super::{Prunable, magnitude, max_entropy, min_mse, prunable, random, selection};
+use crate::model::random_network::{Alphabet, random_network};
 use crate::model::{Mode, Model};
 use crate::random::{stream, uniform};
 use crate::stage::{Ended, StageError};
@@ -395,60 +396,6 @@ fn a_removed_unit_leaves_its_mean_in_the_bias_of_its_reader() {
     assert!((error - weight * weight * 0.25).abs() < 1e-12);
 }
 
-/// A random network of convolutions (plain, grouped, depthwise), normalisation, pooling and linear
-/// layers.
-fn fuzzed(seed: u64) -> Network {
-    let mut rng = stream(seed, "network", 0);
-    let mut upto = |n: u32| 1 + rng.random::<u32>() % n;
-    let mut channels = upto(3);
-    let mut network = Network::new("fuzz", &[channels, 12, 12]);
-    let mut name = 0;
-    let mut push = |network: &mut Network, op: Op| {
-        name += 1;
-        network.push(&format!("n{name}"), op);
-    };
-    for _ in 0..upto(3) {
-        let outputs = 2 * upto(4);
-        push(&mut network, Conv2d { padding: 1, ..Conv2d::new(channels, outputs, 3) }.into());
-        channels = outputs;
-        if upto(2) == 1 {
-            push(&mut network, BatchNorm::new(channels).into());
-        }
-        match upto(4) {
-            1 => {
-                let outputs = channels * upto(2);
-                let depthwise = Conv2d { groups: channels, ..Conv2d::new(channels, outputs, 2) };
-                push(&mut network, depthwise.into());
-                channels = outputs;
-            }
-            2 if channels > 2 => {
-                let grouped = Conv2d { groups: 2, ..Conv2d::new(channels, 4, 1) };
-                push(&mut network, grouped.into());
-                channels = 4;
-            }
-            _ => {}
-        }
-        push(&mut network, Relu {}.into());
-        if upto(3) == 1 {
-            push(&mut network, MaxPool2d::new(2).into());
-        }
-    }
-    push(&mut network, Flatten {}.into());
-    let mut features = network.shapes().unwrap().last().unwrap()[0];
-    for _ in 1..upto(3) {
-        let units = upto(6);
-        push(&mut network, Linear::new(features, units).into());
-        if upto(2) == 1 {
-            push(&mut network, BatchNorm::new(units).into());
-        }
-        push(&mut network, Relu {}.into());
-        push(&mut network, Dropout { p: 0.5 }.into());
-        features = units;
-    }
-    push(&mut network, Linear::new(features, 3).into());
-    network
-}
-
 /// For each (parameter, axis): the indices that random units take with them.
 fn random_units(network: &Network, rng: &mut ChaCha8Rng) -> IndexMap<(String, usize), Vec<u32>> {
     let mut gone: IndexMap<(String, usize), Vec<u32>> = IndexMap::new();
@@ -496,6 +443,13 @@ fn removed(model: &Model, gone: &IndexMap<(String, usize), Vec<u32>>) -> Model {
                 conv.outputs = extent("weight", 0);
                 conv.inputs = extent("weight", 1) * conv.groups;
             }
+            Op::ConvTranspose2d(conv) => {
+                conv.inputs = extent("weight", 0);
+                if conv.groups > 1 && extent("weight", 1) == 1 && conv.groups == conv.outputs {
+                    conv.groups = conv.inputs;
+                }
+                conv.outputs = extent("weight", 1) * conv.groups;
+            }
             Op::BatchNorm(norm) => norm.features = extent("weight", 0),
             op => assert!(op.params().is_empty(), "{} has parameters", op.name()),
         }
@@ -506,8 +460,8 @@ fn removed(model: &Model, gone: &IndexMap<(String, usize), Vec<u32>>) -> Model {
 #[test]
 fn zeroing_units_is_the_same_as_removing_them() {
     let mut removals = 0;
-    for seed in 0..150 {
-        let network = fuzzed(seed);
+    for seed in 0..300 {
+        let network = random_network(seed, Alphabet::Removable);
         let channels = i64::from(network.input_shape()[0]);
         let model = scrambled(network, seed);
         let gone = random_units(model.network(), &mut stream(seed, "units", 0));
@@ -532,5 +486,47 @@ fn zeroing_units_is_the_same_as_removing_them() {
         let error = (found - expected).abs().max().double_value(&[]) / scale;
         assert!(error < 1e-5, "seed {seed}: {error}\n{:?}", small.network());
     }
-    assert!(removals > 100, "most networks lose something: {removals}");
+    assert!(removals > 200, "most networks lose something: {removals}");
+}
+
+/// What makes and carries a unit can be changed at will once its readers do not listen: so every reader is
+/// listed, in every branch, and nothing is listed that belongs to another unit.
+#[test]
+fn nothing_but_its_readers_depends_on_a_unit() {
+    let mut changed = 0;
+    for seed in 0..500 {
+        let network = random_network(seed, Alphabet::All);
+        let channels = i64::from(network.input_shape()[0]);
+        let model = scrambled(network, seed);
+        let mut rng = stream(seed, "units", 0);
+        let groups = groups(model.network()).unwrap();
+        let units: Vec<_> = groups
+            .iter()
+            .flat_map(|group| &group.units)
+            .filter(|_| rng.random::<u32>() % 3 == 0)
+            .collect();
+        let fill = |model: &Model, part: &dyn Fn(Part) -> bool, value: f64| {
+            let slices = units.iter().flat_map(|unit| &unit.slices);
+            for slice in slices.filter(|slice| part(slice.part)) {
+                let parameter = &model.params()[slice.param.as_str()];
+                if parameter.role.is_trainable() {
+                    let indices: Vec<i64> = slice.indices.iter().map(|&i| i64::from(i)).collect();
+                    let axis = slice.axis as i64;
+                    let index = Tensor::from_slice(&indices);
+                    let _ = parameter.value.detach().index_fill_(axis, &index, value);
+                }
+            }
+        };
+        let images = images(&[3, channels, 12, 12], seed);
+        let before = model.forward(&images, Mode::Eval, None);
+        fill(&model, &|part| part == Part::Reads, 0.0);
+        let deaf = model.forward(&images, Mode::Eval, None);
+        fill(&model, &|part| part != Part::Reads, 0.7);
+        let after = model.forward(&images, Mode::Eval, None);
+        changed += usize::from(!deaf.equal(&before));
+        let scale = deaf.abs().max().double_value(&[]).max(1.0);
+        let error = (after - deaf).abs().max().double_value(&[]) / scale;
+        assert!(error < 1e-5, "seed {seed}: {error}\n{:?}", model.network());
+    }
+    assert!(changed > 350, "most networks listen to a unit that is drawn: {changed}");
 }
