@@ -1,29 +1,55 @@
 //! `graftwork network`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::files::{self, Read};
 use super::{Context, Outcome, show};
-use crate::experiment::{Checked, label};
-use crate::network::{Extents, Network, ShapeError};
+use crate::experiment::spec::Model;
+use crate::experiment::{Checked, architectures, label};
+use crate::network::{Extents, Layer, Network, ShapeError, dot, zoo};
 use crate::table;
 
 /// What the counts count.
-const CONVENTION: &str = "parameters: all that are trained, batch-norm included; \
-     MACs: multiply-accumulates for one example in convolutions and linear layers; before pruning";
+const CONVENTION: &str = "\
+parameters: all that are trained, batch-norm included; before pruning
+MACs: multiply-accumulates for one example in convolutions and linear layers
+all operations: these and one for each value that another layer computes, in pooling for each value of a window";
 
-/// Shows a stage's network layer by layer.
+/// Shows a network layer by layer: a stage's, or an architecture's.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "graftwork network FILE STAGE [--set KEY=VALUE]\n       \
+    graftwork network --arch NAME [--input 3x224x224] [--classes N]")]
 pub(super) struct Args {
     /// The experiment file
-    file: PathBuf,
+    #[arg(required_unless_present = "arch")]
+    file: Option<PathBuf>,
     /// Name of a stage
-    stage: String,
+    #[arg(required_unless_present = "arch")]
+    stage: Option<String>,
     /// Changes a value of the file: `dense.model={ mlp = { hidden = [300, 100] } }`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
+    /// An architecture: `lenet5`, or with settings `mlp = { hidden = [300, 100] }`
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["file", "stage", "sets"])]
+    arch: Option<String>,
+    /// With --arch: extents of one example
+    #[arg(long, value_name = "EXTENTS", default_value = "3x224x224", value_parser = extents, requires = "arch")]
+    input: std::sync::Arc<[u32]>,
+    /// With --arch: number of classes
+    #[arg(long, value_name = "N", default_value_t = 1000, requires = "arch", value_parser = clap::value_parser!(u32).range(1..))]
+    classes: u32,
+    /// Writes the graph of the layers and nothing else
+    #[arg(long)]
+    graph: Option<Format>,
+}
+
+/// What a graph is written in.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// For Graphviz: `graftwork network FILE STAGE --graph dot | dot -Tsvg > network.svg`
+    Dot,
 }
 
 /// A network with the settings that it is the network of.
@@ -33,24 +59,22 @@ struct Variant {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
-    let Read { name: file, checked, .. } = files::load(&args.file, &args.sets)?;
-    let checked = match checked {
-        Ok(checked) => checked,
-        Err(faults) => {
-            eprintln!("{faults}");
-            return Ok(Outcome::Usage);
-        }
+    let variants = match (&args.arch, &args.file, &args.stage) {
+        (Some(arch), ..) => vec![architecture(arch, &args.input, args.classes)?],
+        (None, Some(file), Some(stage)) => match stages(file, stage, &args.sets)? {
+            Some(variants) => variants,
+            None => return Ok(Outcome::Usage),
+        },
+        _ => unreachable!("clap asks for a file and a stage, or an architecture"),
     };
-    let variants = variants(&checked, &args.stage);
-    if variants.is_empty() {
-        let names: Vec<&str> = checked.experiment.stage.keys().map(String::as_str).collect();
-        anyhow::bail!(
-            "there is no stage `{}` in `{file}`; there are: {}",
-            args.stage,
-            names.join(", ")
-        );
-    }
-    if context.json {
+    if args.graph.is_some() {
+        if context.json {
+            anyhow::bail!("--graph has a format of its own; leave out --graph or --json");
+        }
+        for variant in &variants {
+            show::write(&dot::dot(&variant.network)?)?;
+        }
+    } else if context.json {
         let variants: Result<Vec<Value>, ShapeError> = variants.iter().map(json).collect();
         show::write_json(&json!(variants?))?;
     } else {
@@ -60,6 +84,47 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
         show::write(&format!("{CONVENTION}\n"))?;
     }
     Ok(Outcome::Fine)
+}
+
+/// The networks of a stage; none where the file has faults, which have been told then.
+fn stages(file: &Path, stage: &str, sets: &[String]) -> anyhow::Result<Option<Vec<Variant>>> {
+    let Read { name: file, checked, .. } = files::load(file, sets)?;
+    let checked = match checked {
+        Ok(checked) => checked,
+        Err(faults) => {
+            eprintln!("{faults}");
+            return Ok(None);
+        }
+    };
+    let variants = variants(&checked, stage);
+    if variants.is_empty() {
+        let names: Vec<&str> = checked.experiment.stage.keys().map(String::as_str).collect();
+        anyhow::bail!("there is no stage `{stage}` in `{file}`; there are: {}", names.join(", "));
+    }
+    Ok(Some(variants))
+}
+
+/// The network of an architecture, given by name or as in an experiment file.
+fn architecture(arch: &str, input: &[u32], classes: u32) -> anyhow::Result<Variant> {
+    let text = if arch.contains('=') { arch.to_owned() } else { format!("{} = {{}}", arch.trim()) };
+    let model: Model = toml::from_str(&text).map_err(|error| {
+        anyhow::anyhow!(
+            "--arch cannot be `{arch}`: {}; architectures are {}",
+            error.message(),
+            architectures().join(", ")
+        )
+    })?;
+    let network = zoo::build(&model, input, classes)?;
+    Ok(Variant { settings: Vec::new(), network })
+}
+
+/// `3x224x224`.
+fn extents(text: &str) -> Result<std::sync::Arc<[u32]>, String> {
+    let extents: Option<Vec<u32>> =
+        text.split(['x', '×']).map(|extent| extent.parse().ok().filter(|n| *n > 0)).collect();
+    extents
+        .map(Into::into)
+        .ok_or_else(|| "extents are numbers above 0, as in `3x224x224`".to_owned())
 }
 
 /// The different networks of a stage: one, unless the sweep changes it.
@@ -81,66 +146,122 @@ fn variants(checked: &Checked, stage: &str) -> Vec<Variant> {
     variants
 }
 
+/// The three counts of a network.
+struct Totals {
+    params: u64,
+    macs: u64,
+    operations: u64,
+}
+
+impl Totals {
+    fn of(layers: &[Layer]) -> Self {
+        let total = |of: fn(&Layer) -> u64| layers.iter().map(of).sum();
+        Self {
+            params: total(|layer| layer.params),
+            macs: total(|layer| layer.macs),
+            operations: total(operations),
+        }
+    }
+}
+
+fn operations(layer: &Layer) -> u64 {
+    layer.macs + layer.other_operations
+}
+
 impl Variant {
     fn text(&self) -> Result<String, ShapeError> {
         let layers = self.network.layers()?;
         let count = |count: u64| if count == 0 { String::new() } else { count.to_string() };
+        let reads = self.reads();
+        let has_branches = reads.iter().any(|reads| !reads.is_empty());
+        let row = |name: &str, op: &str, reads: &str, output: String, counts: [u64; 3]| {
+            let mut row = vec![name.to_owned(), op.to_owned()];
+            row.extend(has_branches.then(|| reads.to_owned()));
+            row.push(output);
+            row.extend(counts.map(count));
+            row
+        };
         let mut rows: Vec<Vec<String>> = layers
             .iter()
-            .map(|layer| {
-                vec![
-                    layer.name.clone(),
-                    layer.op.to_owned(),
-                    Extents(&layer.output).to_string(),
-                    count(layer.params),
-                    count(layer.macs),
-                ]
+            .zip(&reads)
+            .map(|(layer, reads)| {
+                let counts = [layer.params, layer.macs, operations(layer)];
+                let output = Extents(&layer.output).to_string();
+                row(&layer.name, layer.op, reads, output, counts)
             })
             .collect();
-        let total = |of: fn(&crate::network::Layer) -> u64| layers.iter().map(of).sum::<u64>();
-        let (params, macs) = (total(|layer| layer.params), total(|layer| layer.macs));
-        rows.push(vec![
-            "total".to_owned(),
-            String::new(),
-            String::new(),
-            params.to_string(),
-            macs.to_string(),
-        ]);
-        let header = ["layer", "operation", "output", "parameters", "MACs"];
+        let totals = Totals::of(&layers);
+        let counts = [totals.params, totals.macs, totals.operations];
+        rows.push(row("total", "", "", String::new(), counts));
+        let mut header = vec!["layer", "operation"];
+        header.extend(has_branches.then_some("reads"));
+        header.extend(["output", "parameters", "MACs", "all operations"]);
         let settings = if self.settings.is_empty() {
             String::new()
         } else {
             format!("; {}", self.settings.join(", "))
         };
         Ok(format!(
-            "{}: input {}, {} classes{settings}\n\n{}",
+            "{}: input {}, {} classes{settings}\n{} parameters, {} MACs, {} operations in all\n\n{}",
             self.network.arch,
             Extents(self.network.input_shape()),
             self.network.classes()?,
+            short(totals.params),
+            short(totals.macs),
+            short(totals.operations),
             table::grid(&header, &rows, show::style())
         ))
+    }
+
+    /// For each node what it reads, where that is not the node before it alone.
+    fn reads(&self) -> Vec<String> {
+        let nodes = &self.network.nodes;
+        let reads = nodes.iter().enumerate().map(|(index, node)| {
+            if index == 0 || node.inputs == [index - 1] {
+                return String::new();
+            }
+            let names: Vec<&str> =
+                node.inputs.iter().map(|&input| nodes[input].name.as_str()).collect();
+            names.join(", ")
+        });
+        reads.collect()
+    }
+}
+
+/// A count in thousands, millions or billions: `1.814 G`.
+fn short(count: u64) -> String {
+    let scales = [(1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")];
+    match scales.into_iter().find(|(scale, _)| count >= *scale) {
+        Some((scale, unit)) => format!("{:.3} {unit}", count as f64 / scale as f64),
+        None => count.to_string(),
     }
 }
 
 fn json(variant: &Variant) -> Result<Value, ShapeError> {
     let network = &variant.network;
     let layers = network.layers()?;
-    let list = layers.iter().map(|layer| {
+    let list = layers.iter().zip(&network.nodes).map(|(layer, node)| {
+        let reads: Vec<&str> =
+            node.inputs.iter().map(|&input| network.nodes[input].name.as_str()).collect();
         json!({
             "name": layer.name,
             "op": layer.op,
+            "reads": reads,
             "output": layer.output,
             "params": layer.params,
             "macs": layer.macs,
+            "operations": operations(layer),
         })
     });
+    let totals = Totals::of(&layers);
     Ok(json!({
         "arch": network.arch,
         "settings": variant.settings,
         "input": network.input_shape(),
         "classes": network.classes()?,
         "layers": list.collect::<Vec<_>>(),
-        "params": layers.iter().map(|layer| layer.params).sum::<u64>(),
-        "macs": layers.iter().map(|layer| layer.macs).sum::<u64>(),
+        "params": totals.params,
+        "macs": totals.macs,
+        "operations": totals.operations,
     }))
 }

@@ -4,17 +4,15 @@
 //! a new field of a spec type needs no second edit. A keyword of JSON Schema that is not understood
 //! here is a panic, which a test of this room would meet first.
 
-use std::sync::LazyLock;
+use std::ops::Deref;
+use std::sync::{LazyLock, OnceLock};
 
 use indexmap::IndexMap;
 use regex_lite::Regex;
 use serde_json::{Map, Value};
 
 /// What an experiment file can contain.
-pub(super) static EXPERIMENT: LazyLock<Rule> = LazyLock::new(|| {
-    let language = super::schema::language();
-    Reader { definitions: &language["definitions"] }.rule(language)
-});
+pub(super) static EXPERIMENT: LazyLock<Rule> = LazyLock::new(|| rule(super::schema::language()));
 
 /// What can stand in one place.
 #[derive(Debug, Clone)]
@@ -70,10 +68,25 @@ pub(super) struct Pattern {
 
 #[derive(Debug, Clone)]
 pub(super) struct List {
-    pub(super) items: Rule,
+    pub(super) items: Items,
     pub(super) min: usize,
     pub(super) max: Option<usize>,
     pub(super) distinct: bool,
+}
+
+/// The rule of a list's items. It is read when it is asked for first: layers contain lists of layers.
+#[derive(Debug, Clone)]
+pub(super) struct Items {
+    schema: &'static Value,
+    rule: OnceLock<Box<Rule>>,
+}
+
+impl Deref for Items {
+    type Target = Rule;
+
+    fn deref(&self) -> &Rule {
+        self.rule.get_or_init(|| Box::new(rule(self.schema)))
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -204,7 +217,7 @@ fn with_bounds(what: &str, bounds: &Bounds) -> String {
     if bounds.is_empty() { what.to_owned() } else { format!("{what}, {bounds}") }
 }
 
-/// Keywords that [`Reader`] understands; any other would be ignored in silence.
+/// Keywords that [`rule`] understands; any other would be ignored in silence.
 const KEYWORDS: &[&str] = &[
     "$ref",
     "$schema",
@@ -236,87 +249,85 @@ const KEYWORDS: &[&str] = &[
     "x-taplo",
 ];
 
-/// Reads rules out of a schema.
-struct Reader<'a> {
-    definitions: &'a Value,
+/// Reads a rule out of the schema.
+fn rule(schema: &'static Value) -> Rule {
+    static NOTHING: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
+    let node = match schema {
+        Value::Object(node) => node,
+        _ => &NOTHING,
+    };
+    for keyword in node.keys() {
+        assert!(KEYWORDS.contains(&keyword.as_str()), "the checker does not know `{keyword}`");
+    }
+    let (what, inherited) = match referred(node) {
+        Some(inner) => (inner.what, Some(inner.description)),
+        None => (what(node), None),
+    };
+    let own = node.get("description").and_then(Value::as_str).map(str::to_owned);
+    let description = own.or(inherited);
+    Rule {
+        what,
+        description: description.unwrap_or_default(),
+        default: node.get("default").cloned(),
+        names: node.get("x-names").map(|names| match names.as_str() {
+            Some("stage") => Names::Stage,
+            Some("stage-of-table") => Names::StageOfTable,
+            Some("layer") => Names::Layer,
+            _ => unreachable!("`x-names` is `stage`, `stage-of-table` or `layer`, not {names}"),
+        }),
+    }
 }
 
-impl Reader<'_> {
-    fn rule(&self, schema: &Value) -> Rule {
-        let node = match schema {
-            Value::Object(node) => node,
-            _ => &Map::new(),
-        };
-        for keyword in node.keys() {
-            assert!(KEYWORDS.contains(&keyword.as_str()), "the checker does not know `{keyword}`");
-        }
-        let (what, inherited) = match self.referred(node) {
-            Some(inner) => (inner.what, Some(inner.description)),
-            None => (self.what(node), None),
-        };
-        let own = node.get("description").and_then(Value::as_str).map(str::to_owned);
-        let description = own.or(inherited);
-        Rule {
-            what,
-            description: description.unwrap_or_default(),
-            default: node.get("default").cloned(),
-            names: node.get("x-names").map(|names| match names.as_str() {
-                Some("stage") => Names::Stage,
-                Some("stage-of-table") => Names::StageOfTable,
-                Some("layer") => Names::Layer,
-                _ => unreachable!("`x-names` is `stage`, `stage-of-table` or `layer`, not {names}"),
-            }),
-        }
+/// The rule that a node refers to, in either of the ways in which draft 7 does.
+fn referred(node: &'static Map<String, Value>) -> Option<Rule> {
+    if let Some(Value::Array(all)) = node.get("allOf") {
+        let [only] = all.as_slice() else { unreachable!("`allOf` wraps one reference") };
+        return Some(rule(only));
     }
+    let target = node.get("$ref")?.as_str()?.strip_prefix("#/definitions/")?;
+    Some(rule(&super::schema::language()["definitions"][target]))
+}
 
-    /// The rule that a node refers to, in either of the ways in which draft 7 does.
-    fn referred(&self, node: &Map<String, Value>) -> Option<Rule> {
-        if let Some(Value::Array(all)) = node.get("allOf") {
-            let [only] = all.as_slice() else { unreachable!("`allOf` wraps one reference") };
-            return Some(self.rule(only));
-        }
-        let target = node.get("$ref")?.as_str()?.strip_prefix("#/definitions/")?;
-        Some(self.rule(&self.definitions[target]))
+fn what(node: &'static Map<String, Value>) -> What {
+    if let Some(Value::Array(names)) = node.get("enum") {
+        return What::Choice(texts(names));
     }
-
-    fn what(&self, node: &Map<String, Value>) -> What {
-        if let Some(Value::Array(names)) = node.get("enum") {
-            return What::Choice(texts(names));
+    match node.get("type").and_then(Value::as_str) {
+        None => What::Any,
+        Some("boolean") => What::Bool,
+        Some("integer") => What::Integer(bounds(node)),
+        Some("number") => What::Number(bounds(node)),
+        Some("string") => What::Text(pattern(node)),
+        Some("array") => What::List(Box::new(List {
+            items: Items {
+                schema: node.get("items").unwrap_or(&Value::Null),
+                rule: OnceLock::new(),
+            },
+            min: size(node, "minItems").unwrap_or(0),
+            max: size(node, "maxItems"),
+            distinct: node.get("uniqueItems") == Some(&Value::Bool(true)),
+        })),
+        Some("object") if size(node, "maxProperties") == Some(1) => {
+            What::OneOf(table(node).properties)
         }
-        match node.get("type").and_then(Value::as_str) {
-            None => What::Any,
-            Some("boolean") => What::Bool,
-            Some("integer") => What::Integer(bounds(node)),
-            Some("number") => What::Number(bounds(node)),
-            Some("string") => What::Text(pattern(node)),
-            Some("array") => What::List(Box::new(List {
-                items: self.rule(node.get("items").unwrap_or(&Value::Null)),
-                min: size(node, "minItems").unwrap_or(0),
-                max: size(node, "maxItems"),
-                distinct: node.get("uniqueItems") == Some(&Value::Bool(true)),
-            })),
-            Some("object") if size(node, "maxProperties") == Some(1) => {
-                What::OneOf(self.table(node).properties)
-            }
-            Some("object") => What::Table(self.table(node)),
-            Some(other) => unreachable!("`{other}` is no type of an experiment file"),
-        }
+        Some("object") => What::Table(table(node)),
+        Some(other) => unreachable!("`{other}` is no type of an experiment file"),
     }
+}
 
-    fn table(&self, node: &Map<String, Value>) -> Table {
-        let properties = node.get("properties").and_then(Value::as_object);
-        let properties = properties.into_iter().flatten();
-        let patterns = node.get("patternProperties").and_then(Value::as_object);
-        let patterns = patterns.into_iter().flatten();
-        let others = node.get("additionalProperties").filter(|others| others.is_object());
-        Table {
-            properties: properties.map(|(key, each)| (key.clone(), self.rule(each))).collect(),
-            required: node.get("required").and_then(Value::as_array).map(texts).unwrap_or_default(),
-            patterns: patterns.map(|(form, each)| (regex(form), self.rule(each))).collect(),
-            others: others.map(|others| Box::new(self.rule(others))),
-            keys: node.get("propertyNames").and_then(Value::as_object).and_then(pattern),
-            min: size(node, "minProperties").unwrap_or(0),
-        }
+fn table(node: &'static Map<String, Value>) -> Table {
+    let properties = node.get("properties").and_then(Value::as_object);
+    let properties = properties.into_iter().flatten();
+    let patterns = node.get("patternProperties").and_then(Value::as_object);
+    let patterns = patterns.into_iter().flatten();
+    let others = node.get("additionalProperties").filter(|others| others.is_object());
+    Table {
+        properties: properties.map(|(key, each)| (key.clone(), rule(each))).collect(),
+        required: node.get("required").and_then(Value::as_array).map(texts).unwrap_or_default(),
+        patterns: patterns.map(|(form, each)| (regex(form), rule(each))).collect(),
+        others: others.map(|others| Box::new(rule(others))),
+        keys: node.get("propertyNames").and_then(Value::as_object).and_then(pattern),
+        min: size(node, "minProperties").unwrap_or(0),
     }
 }
 

@@ -31,7 +31,7 @@ mod write;
 
 pub use compose::{Alone, Files};
 pub use fault::{Code, Fault, Faults, Note};
-pub use schema::{language, schema};
+pub use schema::{architectures, language, schema};
 pub use trial::{Checked, Trial, label};
 
 /// Whether a name matches a pattern, as the language writes patterns of names.

@@ -14,7 +14,8 @@ use super::spec::{
     Split, Stage,
 };
 use super::tree::{Entry, Value};
-use crate::network::{Extents, Network, ParamRole, matches, zoo};
+use crate::network::zoo::{self, BuildError, BuildFault, Place};
+use crate::network::{Extents, Network, ParamRole, ShapeError, matches};
 
 /// A stage variant that is analysed, and where its text is.
 pub(super) struct Site<'a> {
@@ -123,6 +124,25 @@ impl Site<'_> {
             Some(Value::Array(items)) => items.get(index).map_or(self.key, |item| item.span),
             _ => self.key,
         }
+    }
+
+    /// Where a layer of `model.layers` stands: its key, or the whole list for no place.
+    fn layer(&self, place: &[Place]) -> Span {
+        let Some(list) = self.entry(&["model", "layers"]) else { return self.choice(&["model"]) };
+        let (mut span, mut tree) = (list.key, &list.tree);
+        for step in place {
+            match (step, &tree.value) {
+                (Place::Index(index), Value::Array(items)) if *index < items.len() => {
+                    tree = &items[*index];
+                    span = tree.span;
+                }
+                (Place::Key(key), Value::Table(table)) if table.contains_key(*key) => {
+                    (span, tree) = (table[*key].key, &table[*key].tree);
+                }
+                _ => break,
+            }
+        }
+        span
     }
 
     /// Where the name of the alternative that a key chooses stands, with the key if they are one word.
@@ -245,10 +265,20 @@ fn built(
     faults: &mut Vec<Fault>,
 ) -> Option<Rc<Network>> {
     let shape = data.shape();
-    let error = match zoo::build(model, &shape, data.classes()) {
+    let BuildError { place, fault } = match zoo::build(model, &shape, data.classes()) {
         Ok(network) => return Some(Rc::new(network)),
         Err(error) => error,
     };
+    faults.push(match fault {
+        BuildFault::Shape(error) if place.is_empty() => too_small(site, model, data, &error),
+        fault => no_network(site, data, &place, &fault),
+    });
+    None
+}
+
+/// An architecture cannot take the images.
+fn too_small(site: &Site<'_>, model: &Model, data: &Data, error: &ShapeError) -> Fault {
+    let shape = data.shape();
     let span = site.choice(&["model"]);
     let name = site.sources.quote(span).rsplit('.').next().unwrap_or_default().to_owned();
     let message =
@@ -270,7 +300,7 @@ fn built(
     };
     let fault = fault.note(site.sources, place, note);
     let smallest = (1..=64).find(fits);
-    faults.push(match smallest {
+    match smallest {
         Some(smallest) => {
             let size = smallest.max(28);
             fault.help(format!(
@@ -279,8 +309,45 @@ fn built(
             ))
         }
         None => fault.help("choose another model"),
-    });
-    None
+    }
+}
+
+/// A network that is written layer by layer cannot be built.
+fn no_network(site: &Site<'_>, data: &Data, place: &[Place], fault: &BuildFault) -> Fault {
+    let span = site.layer(place);
+    match fault {
+        BuildFault::Shape(error) => {
+            let message = format!("layer `{}` ({}) does not fit", error.node, error.op);
+            let fault = site.fault(Code::Shape, span, &message);
+            let fault = match error.inputs.as_slice() {
+                [input] => fault.label(format!("it gets {}, and {}", Extents(input), error.reason)),
+                // What joins several says which of them do not fit.
+                _ => fault.label(error.reason.clone()),
+            };
+            let images = format!("images are {}", Extents(&data.shape()));
+            fault.note(site.sources, site.choice(&["data"]), images)
+        }
+        BuildFault::SameName(name) => {
+            let fault = site.fault(Code::Repeated, span, &fault.to_string());
+            fault.label(format!("`{name}` again")).help("give one of them another `name`")
+        }
+        BuildFault::TooLong(most) => {
+            let fault = site.fault(Code::OutOfRange, span, &fault.to_string());
+            fault.label(format!("more than {most}")).help("lower a `repeat`")
+        }
+        BuildFault::NoHead => {
+            let fault = site.fault(Code::Shape, span, &fault.to_string());
+            let fault = fault.label("no layer here gives the classes");
+            fault.help("end the list with `{ flatten = {} }, { classifier = {} }`")
+        }
+        BuildFault::Classes { outputs, classes } => {
+            let fault = site.fault(Code::Classes, span, &fault.to_string());
+            let fault = fault.label(format!("ends in {outputs} values"));
+            let note = format!("{classes} classes");
+            let fault = fault.note(site.sources, site.choice(&["data"]), note);
+            fault.help("end the list with `{ classifier = {} }`, which has as many outputs as there are classes")
+        }
+    }
 }
 
 /// The network with the head that the data needs.

@@ -47,6 +47,12 @@ pub fn language() -> &'static Value {
     &LANGUAGE
 }
 
+/// The names of the networks that a stage can start from, in the order of the documentation.
+pub fn architectures() -> Vec<&'static str> {
+    let names = LANGUAGE["definitions"]["Model"]["properties"].as_object();
+    names.into_iter().flat_map(Map::keys).map(String::as_str).collect()
+}
+
 /// The keys that put a file together; nothing is left of them when the rest is read.
 fn composition() -> Value {
     json!({

@@ -288,6 +288,12 @@ fn a_file_reads_as_serde_reads_it() {
 
 /// Values of a rule that take every alternative and every key at least once.
 fn samples(rule: &Rule) -> Vec<Value> {
+    samples_within(rule, 3)
+}
+
+/// As [`samples`], with lists in lists down to a depth, since layers contain lists of layers.
+fn samples_within(rule: &Rule, depth: usize) -> Vec<Value> {
+    let samples = |rule: &Rule| samples_within(rule, depth);
     match &rule.what {
         What::Any => vec![json!([1])],
         What::Bool => vec![json!(true), json!(false)],
@@ -301,7 +307,10 @@ fn samples(rule: &Rule) -> Vec<Value> {
         What::Choice(names) => names.iter().map(|name| json!(name)).collect(),
         What::List(list) => {
             let item = |value: Value| Value::Array(vec![value; list.min.max(1)]);
-            samples(&list.items).into_iter().map(item).collect()
+            match depth.checked_sub(1) {
+                Some(depth) => samples_within(&list.items, depth).into_iter().map(item).collect(),
+                None => vec![json!([])],
+            }
         }
         What::OneOf(alternatives) => alternatives
             .iter()

@@ -4,6 +4,7 @@
 //! checkpoint. Shapes, parameter names, counts and dependency groups are functions of it; nothing
 //! here computes with tensors or touches a file. Parameter names follow torchvision's.
 
+pub mod dot;
 pub mod groups;
 pub mod op;
 pub mod zoo;

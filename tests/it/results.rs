@@ -529,23 +529,26 @@ epochs = 1
     assert_eq!((code, error.as_str()), (0, ""));
     expect![[r#"
         lenet5: input 1×28×28, 10 classes
+        431.080 k parameters, 2.293 M MACs, 2.323 M operations in all
 
-         layer     operation    output     parameters      MACs
-        ────────────────────────────────────────────────────────
+         layer     operation    output     parameters      MACs   all operations
+        ─────────────────────────────────────────────────────────────────────────
          input     input        1×28×28
-         conv1     conv2d       20×24×24          520    288000
-         relu1     relu         20×24×24
-         pool1     max-pool2d   20×12×12
-         conv2     conv2d       50×8×8          25050   1600000
-         relu2     relu         50×8×8
-         pool2     max-pool2d   50×4×4
+         conv1     conv2d       20×24×24          520    288000           288000
+         relu1     relu         20×24×24                                   11520
+         pool1     max-pool2d   20×12×12                                   11520
+         conv2     conv2d       50×8×8          25050   1600000          1600000
+         relu2     relu         50×8×8                                      3200
+         pool2     max-pool2d   50×4×4                                      3200
          flatten   flatten      800
-         fc1       linear       500            400500    400000
-         relu3     relu         500
-         fc2       linear       10               5010      5000
-         total                                 431080   2293000
+         fc1       linear       500            400500    400000           400000
+         relu3     relu         500                                          500
+         fc2       linear       10               5010      5000             5000
+         total                                 431080   2293000          2322940
 
-        parameters: all that are trained, batch-norm included; MACs: multiply-accumulates for one example in convolutions and linear layers; before pruning
+        parameters: all that are trained, batch-norm included; before pruning
+        MACs: multiply-accumulates for one example in convolutions and linear layers
+        all operations: these and one for each value that another layer computes, in pooling for each value of a window
     "#]].assert_eq(&out);
     let (code, _, error) = run(folder.path(), &["network", file, "tunde"]);
     assert_eq!(code, 2);

@@ -12,6 +12,7 @@ mod adapt;
 mod command;
 mod data;
 mod import;
+pub mod layers;
 mod model;
 mod prune;
 mod stage;

@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::layers::Layer;
+
 /// The network that a `pretrain` stage starts from. Input shape and classes come from the data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -13,7 +15,19 @@ pub enum Model {
     Lenet5(Lenet5),
     /// Two 5×5 convolutions (6, 16) with max-pooling, then fully connected layers of 120 and 84 units.
     Cnn(Cnn),
+    /// A network of your own, layer by layer; each layer reads the one before it.
+    #[schemars(with = "Layers")]
+    Layers(Vec<Layer>),
 }
+
+/// The layers of a network, in order.
+#[derive(JsonSchema)]
+#[schemars(transparent)]
+struct Layers(
+    #[expect(dead_code, reason = "it is there for its schema")]
+    #[schemars(length(min = 1))]
+    Vec<Layer>,
+);
 
 /// Settings of `mlp`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

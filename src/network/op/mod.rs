@@ -33,7 +33,9 @@ pub use linear::Linear;
 pub use pool2d::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d};
 pub use slice::Slice;
 pub use softmax::Softmax;
-pub use upsample2d::{Interpolation, Upsample2d};
+pub use upsample2d::Upsample2d;
+
+pub use crate::experiment::spec::layers::Interpolation;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,9 +1,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::image;
+use crate::experiment::spec::layers::Interpolation;
 use crate::network::Shape;
 
-/// Resizes an image, channel by channel.
+/// Resizes an image, channel by channel. Pixels are areas, as in PyTorch with `align_corners=False`.
 ///
 /// # Shapes
 /// - input: `[channels, height, width]`
@@ -17,16 +18,6 @@ pub struct Upsample2d {
     pub width: u32,
     /// Where a new pixel's value comes from.
     pub mode: Interpolation,
-}
-
-/// Where a new pixel's value comes from. Pixels are areas, as in PyTorch with `align_corners=False`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Interpolation {
-    /// From the pixel that it falls into.
-    Nearest,
-    /// From the four around it.
-    Bilinear,
 }
 
 impl Upsample2d {

@@ -1,8 +1,12 @@
 //! Architectures by name, each built as a graph for an input shape and a number of classes.
 
 mod cnn;
+mod error;
+mod layers;
 mod lenet5;
 mod mlp;
+
+pub use error::{BuildError, BuildFault, Place};
 
 use super::{Network, ShapeError};
 use crate::experiment::spec::Model;
@@ -10,12 +14,14 @@ use crate::experiment::spec::Model;
 /// Builds an architecture for examples of one shape and a number of classes.
 ///
 /// # Errors
-/// The first layer that cannot take its input, where the example is too small.
-pub fn build(model: &Model, input: &[u32], classes: u32) -> Result<Network, ShapeError> {
+/// The first layer that cannot take its input, where the example is too small; of a network that is written
+/// layer by layer whatever is wrong with it, and where.
+pub fn build(model: &Model, input: &[u32], classes: u32) -> Result<Network, BuildError> {
     let network = match model {
         Model::Mlp(mlp) => mlp::build(mlp, input, classes),
         Model::Lenet5(lenet5) => lenet5::build(lenet5, input, classes)?,
         Model::Cnn(cnn) => cnn::build(cnn, input, classes)?,
+        Model::Layers(layers) => layers::build(layers, input, classes)?,
     };
     network.shapes()?;
     Ok(network)

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 
 use graftwork::experiment;
+use graftwork::experiment::spec::Model;
+use graftwork::network::zoo;
 use serde_json::{Map, Value, json};
 
 /// Patterns of layers that most networks of the language have.
@@ -187,8 +189,16 @@ impl Place {
             Some("integer") => self.integer(dice),
             Some("number") => self.real(dice),
             Some("string") if self.names_a_stage() => json!(dice.pick(stages)),
+            // A text with a pattern is a name that is given, the others say which names are meant.
+            Some("string") if self.typed["pattern"].is_string() => {
+                json!(dice.pick(&["fc1", "last", "stem.conv1"]))
+            }
             Some("string") => json!(dice.pick(&LAYERS)),
+            Some("array") if self.name == "Layers" => self.network(dice),
             Some("array") => self.list(dice, stages),
+            Some("object") if self.name == "Model" && dice.one_in(4) => {
+                json!({ "layers": self.child("layers").value(dice, stages) })
+            }
             Some("object") if self.is_choice() => {
                 let all: Vec<_> = self.children().collect();
                 let (name, child) = *dice.choose(&all);
@@ -232,6 +242,26 @@ impl Place {
         let min = size("minItems", 0);
         let length = min + dice.below(size("maxItems", min + 2) - min + 1);
         (0..length).map(|_| self.item().value(dice, stages)).collect()
+    }
+
+    /// A network layer by layer, for images of any size and any number of channels and classes: of random
+    /// layers those are kept that fit behind those before.
+    fn network(self, dice: &mut Dice) -> Value {
+        let mut layers = vec![json!({ "adaptive-avg-pool2d": { "height": 6, "width": 6 } })];
+        let end = [json!({ "flatten": {} }), json!({ "classifier": {} })];
+        for _ in 0..if dice.is_poor { 2 } else { 12 } {
+            layers.push(self.item().value(dice, &[]));
+            let whole = [layers.as_slice(), &end].concat();
+            let whole = json!({ "layers": whole });
+            let fits = serde_json::from_value::<Model>(whole).is_ok_and(|model| {
+                [1, 3].iter().all(|&channels| zoo::build(&model, &[channels, 28, 28], 10).is_ok())
+            });
+            if !fits {
+                layers.pop();
+            }
+        }
+        layers.extend(end);
+        Value::Array(layers)
     }
 
     fn table(self, dice: &mut Dice, stages: &[String]) -> Value {

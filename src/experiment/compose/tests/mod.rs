@@ -398,7 +398,7 @@ fn a_fault_of_one_piece_leaves_the_others_to_be_checked() {
             6 | net = { lenet = {} }
               |         ^^^^^ did you mean `lenet5`?
               |
-              = help: choose one of cnn, lenet5, mlp
+              = help: choose one of cnn, layers, lenet5, mlp
 
             error[E002]: stage `thin`: `prune` has no key `scop`
               --> base.toml:16:1
