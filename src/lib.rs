@@ -16,6 +16,7 @@
 //! - [`store`]: checkpoints on disk, whole or absent
 //! - [`ledger`]: SQLite: runs, trials, attempts, metrics, lineage
 //! - [`table`]: results to tables (pure)
+//! - [`export`]: checkpoints for PyTorch and ONNX
 //! - [`dataset`]: real datasets: where they are, how to get them, their bytes
 //! - [`digest`]: content digests of files, remembered
 //! - [`cli`]: the command line; prints and decides nothing
@@ -60,6 +61,7 @@ pub mod cli;
 pub mod dataset;
 pub mod digest;
 pub mod experiment;
+pub mod export;
 pub mod ledger;
 pub mod network;
 pub mod plan;

@@ -13,6 +13,7 @@ mod check;
 mod completions;
 mod data;
 mod diff;
+mod export;
 mod export_plan;
 mod files;
 mod init;
@@ -27,6 +28,7 @@ mod query;
 mod run;
 mod schema;
 mod show;
+mod stage;
 mod status;
 mod table;
 
@@ -92,6 +94,8 @@ enum Command {
     Status(status::Args),
     /// Shows a stage's settings, attempts, metrics and log
     Log(log::Args),
+    /// Writes a stage's network for PyTorch or ONNX
+    Export(export::Args),
     /// Lists, fetches and describes datasets
     Data(data::Args),
     /// Shows a stage's network layer by layer
@@ -146,6 +150,7 @@ pub fn main() -> ExitCode {
         Command::Query(args) => query::run(&args, &context),
         Command::Status(args) => status::run(&args, &context),
         Command::Log(args) => log::run(&args, &context),
+        Command::Export(args) => export::run(&args, &context),
         Command::Data(args) => data::run(&args, &context),
         Command::Network(args) => network::run(&args, &context),
         Command::Init(args) => init::run(&args, &context),
