@@ -20,7 +20,10 @@ use std::sync::{Arc, LazyLock};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::experiment::spec::{Stage, StageKind};
+use crate::experiment::{
+    self,
+    spec::{Stage, StageKind},
+};
 
 /// Everything that decides a stage's result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -150,10 +153,10 @@ fn remove(settings: &mut Map<String, Value>, path: &[&str]) {
     }
 }
 
-/// The defaults of the language, read once from the JSON Schema of [`Stage`].
+/// The defaults of the language, read once from its JSON Schema.
 static SHAPES: LazyLock<Shapes> = LazyLock::new(|| {
-    let schema = schemars::SchemaGenerator::default().into_root_schema_for::<Stage>();
-    Shapes::new(schema.as_value())
+    let language = experiment::language();
+    Shapes::new(language, &language["definitions"]["Stage"])
 });
 
 /// What a JSON Schema says of defaults and nothing else, as a small graph.
@@ -179,9 +182,9 @@ struct Field {
 impl Shapes {
     const LEAF: usize = 0;
 
-    fn new(schema: &Value) -> Self {
+    fn new(root: &Value, schema: &Value) -> Self {
         let mut shapes = Self { nodes: vec![Shape::Leaf], root: Self::LEAF };
-        shapes.root = shapes.add(schema, schema, &mut BTreeMap::new());
+        shapes.root = shapes.add(root, schema, &mut BTreeMap::new());
         shapes
     }
 
@@ -207,20 +210,15 @@ impl Shapes {
         let shape = if let Some(items) = schema.get("items") {
             Shape::List(self.add(root, items, known))
         } else {
-            let alternatives = ["oneOf", "anyOf"].iter().filter_map(|key| schema[key].as_array());
-            let alternatives: Vec<&Value> = alternatives.flatten().collect();
-            // `Option` of a type: the type or null, and null has no parts.
-            let types = alternatives.iter().filter(|schema| schema["type"] != "null");
-            if let [only] = types.collect::<Vec<_>>()[..] {
+            // A reference with a description or a default of its own.
+            if let Some([only]) = schema["allOf"].as_array().map(Vec::as_slice) {
                 return self.add(root, only, known);
             }
             let mut fields = BTreeMap::new();
-            for table in alternatives.into_iter().chain([schema]) {
-                for (name, property) in table["properties"].as_object().into_iter().flatten() {
-                    let shape = self.add(root, property, known);
-                    let default = property.get("default").cloned();
-                    fields.insert(name.clone(), Field { shape, default });
-                }
+            for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+                let shape = self.add(root, property, known);
+                let default = property.get("default").cloned();
+                fields.insert(name.clone(), Field { shape, default });
             }
             if fields.is_empty() { Shape::Leaf } else { Shape::Table(fields) }
         };

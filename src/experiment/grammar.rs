@@ -4,8 +4,9 @@
 //! a new field of a spec type needs no second edit. A keyword of JSON Schema that is not understood
 //! here is a panic, which a test of this room would meet first.
 
+use std::collections::HashMap;
 use std::ops::Deref;
-use std::sync::{LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use indexmap::IndexMap;
 use regex_lite::Regex;
@@ -13,6 +14,13 @@ use serde_json::{Map, Value};
 
 /// What an experiment file can contain.
 pub(super) static EXPERIMENT: LazyLock<Rule> = LazyLock::new(|| rule(super::schema::language()));
+
+/// The rules of the schema's definitions, each read once: a dataset, say, can stand in dozens of places.
+static DEFINITIONS: LazyLock<HashMap<&str, OnceLock<Rule>>> = LazyLock::new(|| {
+    let definitions = super::schema::language()["definitions"].as_object();
+    let names = definitions.into_iter().flat_map(Map::keys);
+    names.map(|name| (name.as_str(), OnceLock::new())).collect()
+});
 
 /// What can stand in one place.
 #[derive(Debug, Clone)]
@@ -36,6 +44,7 @@ pub(super) enum Names {
     Layer,
 }
 
+/// A copy shares its parts.
 #[derive(Debug, Clone)]
 pub(super) enum What {
     Any,
@@ -44,11 +53,11 @@ pub(super) enum What {
     Number(Bounds),
     Text(Option<Pattern>),
     /// One of some texts.
-    Choice(Vec<String>),
-    List(Box<List>),
-    Table(Table),
+    Choice(Arc<[String]>),
+    List(Arc<List>),
+    Table(Arc<Table>),
     /// A table with exactly one of these keys.
-    OneOf(IndexMap<String, Rule>),
+    OneOf(Arc<IndexMap<String, Rule>>),
 }
 
 #[derive(Debug, Clone, Default)]
@@ -217,7 +226,7 @@ fn with_bounds(what: &str, bounds: &Bounds) -> String {
     if bounds.is_empty() { what.to_owned() } else { format!("{what}, {bounds}") }
 }
 
-/// Keywords that [`rule`] understands; any other would be ignored in silence.
+/// Keywords that [`rule`] understands, sorted; any other would be ignored in silence.
 const KEYWORDS: &[&str] = &[
     "$ref",
     "$schema",
@@ -257,7 +266,8 @@ fn rule(schema: &'static Value) -> Rule {
         _ => &NOTHING,
     };
     for keyword in node.keys() {
-        assert!(KEYWORDS.contains(&keyword.as_str()), "the checker does not know `{keyword}`");
+        let is_known = KEYWORDS.binary_search(&keyword.as_str()).is_ok();
+        assert!(is_known, "the checker does not know `{keyword}`");
     }
     let (what, inherited) = match referred(node) {
         Some(inner) => (inner.what, Some(inner.description)),
@@ -285,12 +295,13 @@ fn referred(node: &'static Map<String, Value>) -> Option<Rule> {
         return Some(rule(only));
     }
     let target = node.get("$ref")?.as_str()?.strip_prefix("#/definitions/")?;
-    Some(rule(&super::schema::language()["definitions"][target]))
+    let definition = || rule(&super::schema::language()["definitions"][target]);
+    Some(DEFINITIONS.get(target)?.get_or_init(definition).clone())
 }
 
 fn what(node: &'static Map<String, Value>) -> What {
     if let Some(Value::Array(names)) = node.get("enum") {
-        return What::Choice(texts(names));
+        return What::Choice(texts(names).into());
     }
     match node.get("type").and_then(Value::as_str) {
         None => What::Any,
@@ -298,7 +309,7 @@ fn what(node: &'static Map<String, Value>) -> What {
         Some("integer") => What::Integer(bounds(node)),
         Some("number") => What::Number(bounds(node)),
         Some("string") => What::Text(pattern(node)),
-        Some("array") => What::List(Box::new(List {
+        Some("array") => What::List(Arc::new(List {
             items: Items {
                 schema: node.get("items").unwrap_or(&Value::Null),
                 rule: OnceLock::new(),
@@ -308,9 +319,9 @@ fn what(node: &'static Map<String, Value>) -> What {
             distinct: node.get("uniqueItems") == Some(&Value::Bool(true)),
         })),
         Some("object") if size(node, "maxProperties") == Some(1) => {
-            What::OneOf(table(node).properties)
+            What::OneOf(Arc::new(table(node).properties))
         }
-        Some("object") => What::Table(table(node)),
+        Some("object") => What::Table(Arc::new(table(node))),
         Some(other) => unreachable!("`{other}` is no type of an experiment file"),
     }
 }

@@ -168,7 +168,7 @@ fn arrows() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("network", &["experiment::spec"]),
         ("plan", &["experiment", "experiment::spec", "recipe"]),
         ("protocol", &["experiment::spec", "recipe"]),
-        ("recipe", &["experiment::spec"]),
+        ("recipe", &["experiment", "experiment::spec"]),
         (
             "schedule",
             &["digest", "experiment::spec", "ledger", "plan", "protocol", "recipe", "store"],
