@@ -52,8 +52,42 @@ pub struct Recipe {
     pub files: BTreeMap<String, String>,
 }
 
-/// Bytes that most recipes fit in as a text.
-const USUAL: usize = 1024;
+/// The text of a recipe up to its settings: thousands of stages differ in what follows alone, and to
+/// write the settings is most of the work.
+#[derive(Debug, Clone)]
+pub(crate) struct Start(Arc<[u8]>);
+
+impl Start {
+    pub(crate) fn of(recipe: &Recipe) -> Self {
+        #[derive(Serialize)]
+        struct Fields<'a> {
+            kind: StageKind,
+            revision: u32,
+            // Maps of `serde_json` are sorted by key.
+            spec: &'a Value,
+        }
+        let fields = Fields { kind: recipe.kind, revision: recipe.revision, spec: &recipe.spec };
+        let mut text = serde_json::to_vec(&fields).expect("a recipe is plain JSON");
+        text.pop(); // the brace that ends the table
+        Self(text.into())
+    }
+}
+
+/// What follows the settings, as [`Recipe`] has it.
+#[derive(Serialize)]
+struct Rest<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<u64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    inputs: &'a BTreeMap<String, StageKey>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    data: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    files: &'a BTreeMap<String, String>,
+}
+
+/// Bytes that what follows the settings fits in, most of the time.
+const USUAL: usize = 256;
 
 impl Recipe {
     /// The recipe of a stage of a trial with this seed.
@@ -104,10 +138,27 @@ impl Recipe {
         String::from_utf8(self.text()).expect("JSON is UTF-8")
     }
 
+    /// The same as [`Self::key`], where the text up to the settings has been written before.
+    pub(crate) fn key_from(&self, start: &Start) -> StageKey {
+        StageKey(*blake3::hash(&self.text_from(start)).as_bytes())
+    }
+
     fn text(&self) -> Vec<u8> {
-        let mut text = Vec::with_capacity(USUAL);
-        // Maps of `serde_json` are sorted by key.
-        serde_json::to_writer(&mut text, self).expect("a recipe is plain JSON");
+        self.text_from(&Start::of(self))
+    }
+
+    fn text_from(&self, Start(start): &Start) -> Vec<u8> {
+        let Self { kind: _, revision: _, spec: _, seed, inputs, data, files } = self;
+        let rest = Rest { seed: *seed, inputs, data, files };
+        let mut text = Vec::with_capacity(start.len() + USUAL);
+        text.extend_from_slice(start);
+        serde_json::to_writer(&mut text, &rest).expect("a recipe is plain JSON");
+        // Two tables one after the other become one.
+        if text.ends_with(b"{}") {
+            text.remove(start.len());
+        } else {
+            text[start.len()] = b',';
+        }
         text
     }
 
@@ -377,6 +428,35 @@ mod tests {
     #[track_caller]
     fn check(text: &str, spec: &Value) {
         assert_eq!(*recipe(text).spec, *spec);
+    }
+
+    #[test]
+    fn the_text_of_a_recipe_is_its_json() {
+        let data = || BTreeMap::from([("mnist".to_owned(), "d".to_owned())]);
+        let inputs = || {
+            BTreeMap::from([(
+                "from".to_owned(),
+                recipe("[import]\nfile = 'a'\nmodel.lenet5 = {}\ndata.mnist = {}").key(),
+            )])
+        };
+        for text in [
+            "[prune]\nfrom = 'dense'\ncriterion.magnitude = {}\nsparsity = 0.5",
+            "[pretrain]\nepochs = 3\nmodel.lenet5 = {}\ndata.mnist = {}",
+        ] {
+            for (inputs, data) in [
+                (BTreeMap::new(), BTreeMap::new()),
+                (inputs(), BTreeMap::new()),
+                (BTreeMap::new(), data()),
+                (inputs(), data()),
+            ] {
+                let recipe = Recipe::new(&stage(text), 7, inputs, data);
+                assert_eq!(recipe.canonical(), serde_json::to_string(&recipe).unwrap());
+                let file = BTreeMap::from([("script".to_owned(), "e".to_owned())]);
+                let recipe = recipe.with_files(file);
+                assert_eq!(recipe.canonical(), serde_json::to_string(&recipe).unwrap());
+                assert_eq!(recipe.key_from(&Start::of(&recipe)), recipe.key());
+            }
+        }
     }
 
     #[test]

@@ -31,7 +31,7 @@ use serde_json::Value;
 
 use crate::experiment::Trial;
 use crate::experiment::spec::Stage;
-use crate::recipe::{Recipe, StageKey};
+use crate::recipe::{Recipe, StageKey, Start};
 
 /// All stages of all trials, each distinct one once.
 #[derive(Debug, Clone)]
@@ -218,6 +218,8 @@ struct Planner<'a> {
 
 struct Last {
     stage: Arc<Stage>,
+    /// How the text of its recipe starts.
+    start: Start,
     seed: u64,
     /// In the order in which the stage names them.
     inputs: Vec<NodeIndex>,
@@ -271,16 +273,18 @@ impl Planner<'_> {
         {
             return last.node;
         }
-        let spec = last.map(|last| Arc::clone(&plan.graph[last.node].recipe.spec));
+        let settled =
+            last.map(|last| (Arc::clone(&plan.graph[last.node].recipe.spec), last.start.clone()));
         let roles = || stage.inputs().into_iter().map(|(role, _)| role.to_owned()).zip(&inputs);
         let keys = roles().map(|(role, &input)| (role, plan.graph[input].key)).collect();
         let data = self.data(stage, plan);
-        let recipe = match spec {
-            Some(spec) => Recipe::with_spec(stage, spec, seed, keys, data),
-            None => Recipe::new(stage, seed, keys, data),
+        let (recipe, start) = match settled {
+            Some((spec, start)) => (Recipe::with_spec(stage, spec, seed, keys, data), Some(start)),
+            None => (Recipe::new(stage, seed, keys, data), None),
         };
         let recipe = recipe.with_files(self.files(stage));
-        let key = recipe.key();
+        let start = start.unwrap_or_else(|| Start::of(&recipe));
+        let key = recipe.key_from(&start);
         let node = *self.nodes.entry(key).or_insert_with(|| {
             let stage = Arc::clone(stage);
             let (names, keep_epochs, trials) = Default::default();
@@ -293,7 +297,7 @@ impl Planner<'_> {
             }
             node
         });
-        let now = Last { stage: Arc::clone(stage), seed, inputs, node };
+        let now = Last { stage: Arc::clone(stage), start, seed, inputs, node };
         match self.last.get_mut(name) {
             Some(last) => *last = now,
             None => drop(self.last.insert(name.to_owned(), now)),
