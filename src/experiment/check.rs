@@ -222,7 +222,7 @@ impl<'a> Walker<'a> {
     /// Reports values that are stated twice, up to a number of faults.
     fn distinct(&mut self, items: &[Tree], most: usize) {
         // A list may be long, so that each is not compared with each.
-        let mut seen: HashMap<String, Span> = HashMap::new();
+        let mut seen: HashMap<String, Span> = HashMap::with_capacity(items.len());
         for item in items {
             let first = *seen.entry(item.normal()).or_insert(item.span);
             if first == item.span {

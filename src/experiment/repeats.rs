@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use serde_json::Value;
+
 use super::fault::{Code, Fault, Sources};
 use super::meaning::{StageVariants, Stages};
 use super::spec::Stage;
@@ -42,7 +44,7 @@ pub(super) fn repeats(stages: &Stages, sources: &Sources) -> Vec<Fault> {
 
 /// What each variant of a stage does, as a number; equal ones do the same. None where one has faults.
 fn effects(stage: &StageVariants) -> Option<Vec<usize>> {
-    let mut known: HashMap<String, usize> = HashMap::new();
+    let mut known: HashMap<Value, usize> = HashMap::with_capacity(stage.variants.len());
     let effects = stage.variants.values().map(|variant| {
         let effect = effect(variant.stage.as_ref()?);
         let next = known.len();
@@ -51,8 +53,8 @@ fn effects(stage: &StageVariants) -> Option<Vec<usize>> {
     effects.collect()
 }
 
-/// One text for all spellings of what a stage does, without what it takes no notice of.
-fn effect(stage: &Stage) -> String {
+/// One value for all spellings of what a stage does, without what it takes no notice of.
+fn effect(stage: &Stage) -> Value {
     let mut stage = Cow::Borrowed(stage);
     if let Stage::Prune(prune) = &*stage {
         let (needs_data, is_random) = (prune.criterion.needs_data(), prune.criterion.is_random());
@@ -61,8 +63,7 @@ fn effect(stage: &Stage) -> String {
             prune.seed = prune.seed.filter(|_| is_random);
         }
     }
-    // Maps of `serde_json` are sorted by key.
-    serde_json::to_value(&*stage).map_or_else(|_| String::new(), |value| value.to_string())
+    serde_json::to_value(&*stage).unwrap_or_default()
 }
 
 fn same_points(
@@ -82,7 +83,7 @@ fn same_points(
     if meant.len() > 1 && meant.iter().all(|(_, meaning)| *meaning == meant[0].1) {
         return vec![idle(axis, stages, sources)];
     }
-    let mut seen: HashMap<&Meaning, &Point> = HashMap::new();
+    let mut seen: HashMap<&Meaning, &Point> = HashMap::with_capacity(meant.len());
     let mut faults = Vec::new();
     for (point, meaning) in meant {
         match seen.get(meaning) {

@@ -1,5 +1,6 @@
 //! What a checked experiment gives: its trials.
 
+use std::iter;
 use std::sync::Arc;
 
 use indexmap::IndexMap;
@@ -101,16 +102,20 @@ impl Checked {
     /// Every combination of the sweep with every seed: the first axis outermost, seeds innermost, those
     /// that `include` adds last.
     pub fn trials(&self) -> Vec<Trial> {
-        let mut trials = Vec::new();
+        let mut trials = Vec::with_capacity(self.trial_count());
         for (index, arm) in self.arms.iter().enumerate() {
             let settings = self.axes.iter().zip(&arm.points);
             let settings: IndexMap<_, _> = settings
                 .map(|((name, shown), &point)| (name.clone(), shown[point].clone()))
                 .collect();
-            let stages = self.stages_of(index);
-            for &seed in &arm.seeds {
-                trials.push(Trial { settings: settings.clone(), seed, stages: stages.clone() });
-            }
+            // The last one takes them, so that a combination with one seed copies nothing.
+            let parts = iter::repeat_n((settings, self.stages_of(index)), arm.seeds.len());
+            let of_arm = arm.seeds.iter().zip(parts);
+            trials.extend(of_arm.map(|(&seed, (settings, stages))| Trial {
+                settings,
+                seed,
+                stages,
+            }));
         }
         trials
     }

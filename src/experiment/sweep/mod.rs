@@ -194,7 +194,7 @@ impl<'a> Reader<'a> {
         if !axis.is_plain() {
             return;
         }
-        let mut seen: HashMap<&str, &Tree> = HashMap::new();
+        let mut seen: HashMap<&str, &Tree> = HashMap::with_capacity(axis.points.len());
         for point in &axis.points {
             let Some(first) = seen.insert(&point.label, &point.shown) else { continue };
             if first.equals(&point.shown) {
