@@ -3,11 +3,12 @@
 GRAFTWORK := target/release/graftwork
 .DEFAULT_GOAL := help
 
-.PHONY: help setup build demo test
+.PHONY: help setup build demo test parity
 
 help:
 	@echo "make demo    set up, then run experiments/digits.toml on real data and show its tables"
 	@echo "make test    set up, then run all tests"
+	@echo "make parity  set up, then compare networks with torchvision (600 MB of Python packages, once)"
 	@echo "make build   set up, then build target/release/graftwork"
 	@echo "make setup   get LibTorch (once, into the user's cache folder)"
 
@@ -26,3 +27,7 @@ demo: build
 test: setup
 	@echo "test: building and running all tests (the first time takes some minutes)"
 	@cargo test --locked --workspace
+
+parity: build
+	@python=$$(tests/parity/environment) && export PYTHONDONTWRITEBYTECODE=1 \
+		&& "$$python" tests/parity/reference.py --check && "$$python" tests/parity/exchange.py $(GRAFTWORK)
