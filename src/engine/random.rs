@@ -8,6 +8,7 @@
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
 use tch::Tensor;
 
 /// The stream of one purpose in one epoch.
@@ -32,6 +33,14 @@ pub fn uniform(shape: &[i64], low: f64, high: f64, rng: &mut ChaCha8Rng) -> Tens
     Tensor::from_slice(&values).reshape(shape)
 }
 
+/// A CPU tensor of normal values with mean 0, `f32`.
+pub fn normal(shape: &[i64], std: f64, rng: &mut ChaCha8Rng) -> Tensor {
+    let count: i64 = shape.iter().product();
+    let values: Vec<f32> =
+        (0..count).map(|_| (std * rng.sample::<f64, _>(StandardNormal)) as f32).collect();
+    Tensor::from_slice(&values).reshape(shape)
+}
+
 /// Seeds what LibTorch draws itself (dropout), from the same derivation.
 pub fn seed_libtorch(seed: u64, purpose: &str, epoch: u64) {
     tch::manual_seed(stream(seed, purpose, epoch).random::<i64>());
@@ -47,6 +56,8 @@ pub(crate) fn libtorchs_turn() -> std::sync::MutexGuard<'static, ()> {
 
 #[cfg(test)]
 mod tests {
+    use tch::Kind;
+
     use super::*;
 
     #[test]
@@ -63,5 +74,16 @@ mod tests {
         assert_ne!(order, (0..1000).collect::<Vec<i64>>());
         order.sort_unstable();
         assert_eq!(order, (0..1000).collect::<Vec<i64>>());
+    }
+
+    #[test]
+    fn normal_draws_have_the_moments_of_the_normal_distribution() {
+        let draws = normal(&[200, 500], 0.5, &mut stream(3, "x", 0)).to_kind(Kind::Double) / 0.5;
+        // Each with four standard errors of the mean of 100,000 draws.
+        let moments = [(1, 0.0, 0.013), (2, 1.0, 0.018), (3, 0.0, 0.049), (4, 3.0, 0.124)];
+        for (power, moment, error) in moments {
+            let mean = draws.pow_tensor_scalar(power).mean(Kind::Double).double_value(&[]);
+            assert!((mean - moment).abs() < error, "moment {power} is {mean}");
+        }
     }
 }

@@ -11,6 +11,7 @@ pub mod zoo;
 
 pub use op::{Init, Op, Param, ParamRole};
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,32 @@ pub struct Node {
     /// Whether each of [`Network::domains`] has its own parameters for this node.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub specific: bool,
+    /// Initial values of its parameters, by name, where they are not those of the operation.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub initial: BTreeMap<String, Init>,
+}
+
+impl Node {
+    fn new(name: &str, op: Op, inputs: &[usize]) -> Self {
+        Self {
+            name: name.to_owned(),
+            op,
+            inputs: inputs.to_vec(),
+            specific: false,
+            initial: BTreeMap::new(),
+        }
+    }
+
+    /// Its parameters and buffers, in torchvision's order.
+    pub fn params(&self) -> Vec<Param> {
+        let mut params = self.op.params();
+        for param in &mut params {
+            if let Some(init) = self.initial.get(param.name) {
+                param.init = *init;
+            }
+        }
+        params
+    }
 }
 
 /// A parameter or buffer of a network with its full name.
@@ -112,8 +139,11 @@ impl Network {
     /// An empty network that takes examples of one shape.
     pub fn new(arch: &str, input: &[u32]) -> Self {
         let op = Op::Input(op::Input { shape: input.to_vec() });
-        let node = Node { name: "input".to_owned(), op, inputs: Vec::new(), specific: false };
-        Self { arch: arch.to_owned(), nodes: vec![node], domains: Vec::new() }
+        Self {
+            arch: arch.to_owned(),
+            nodes: vec![Node::new("input", op, &[])],
+            domains: Vec::new(),
+        }
     }
 
     /// Appends an operation that reads the last node; returns its index.
@@ -128,12 +158,7 @@ impl Network {
             inputs.iter().all(|&input| input < self.nodes.len()),
             "nodes read nodes before them"
         );
-        self.nodes.push(Node {
-            name: name.to_owned(),
-            op: op.into(),
-            inputs: inputs.to_vec(),
-            specific: false,
-        });
+        self.nodes.push(Node::new(name, op.into(), inputs));
         self.nodes.len() - 1
     }
 
@@ -175,7 +200,7 @@ impl Network {
                 vec![None]
             };
             for domain in copies {
-                for param in node.op.params() {
+                for param in node.params() {
                     let name = self.param_name(index, domain, param.name);
                     params.push(NamedParam { name, node: index, domain, param });
                 }
@@ -373,6 +398,19 @@ mod tests {
     }
 
     #[test]
+    fn an_initial_value_of_a_node_takes_the_place_of_the_operations() {
+        let mut network = small();
+        network.nodes[1].initial.insert("bias".to_owned(), Init::Constant(0.0));
+        let init = |name: &str| {
+            let params = network.params();
+            params.iter().find(|param| param.name == name).unwrap().param.init
+        };
+        assert_eq!(init("conv1.bias"), Init::Constant(0.0));
+        assert_eq!(init("conv1.weight"), Init::fan_in(18));
+        assert_eq!(init("fc.bias"), Init::fan_in(27));
+    }
+
+    #[test]
     fn more_classes_change_the_head_alone() {
         let (network, other) = (small(), small().with_classes(9));
         assert_eq!(other.classes().unwrap(), 9);
@@ -398,6 +436,8 @@ mod tests {
         let mut network = small();
         network.domains = vec!["mnist".to_owned(), "usps".to_owned()];
         network.nodes[1].specific = true;
+        network.nodes[1].initial.insert("weight".to_owned(), Init::Normal { std: 0.1 });
+        network.nodes[1].initial.insert("bias".to_owned(), Init::Constant(0.0));
         let text = serde_json::to_string(&network).unwrap();
         assert_eq!(serde_json::from_str::<Network>(&text).unwrap(), network);
     }

@@ -365,5 +365,9 @@ fn initial(named: &NamedParam, seed: u64) -> Tensor {
             let mut rng = random::stream(seed, &format!("init {}", named.name), 0);
             random::uniform(&shape, -bound, bound, &mut rng)
         }
+        Init::Normal { std } => {
+            let mut rng = random::stream(seed, &format!("init {}", named.name), 0);
+            random::normal(&shape, std, &mut rng)
+        }
     }
 }

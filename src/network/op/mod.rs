@@ -91,12 +91,18 @@ impl ParamRole {
 }
 
 /// The value of a parameter in a new network.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Init {
     /// Uniform in `±bound`.
     Uniform {
         /// Largest absolute value.
         bound: f64,
+    },
+    /// Normal with mean 0.
+    Normal {
+        /// Standard deviation.
+        std: f64,
     },
     /// The same value everywhere.
     Constant(f64),
