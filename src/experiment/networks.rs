@@ -299,9 +299,11 @@ fn too_small(site: &Site<'_>, model: &Model, data: &Data, error: &ShapeError) ->
         (site.choice(&["data"]), "gives the images")
     };
     let fault = fault.note(site.sources, place, note);
-    let smallest = (1..=64).find(fits);
+    // What fits an image fits every larger one.
+    let sizes: Vec<u32> = (1..=64).collect();
+    let smallest = sizes.get(sizes.partition_point(|extent| !fits(extent)));
     match smallest {
-        Some(smallest) => {
+        Some(&smallest) => {
             let size = smallest.max(28);
             fault.help(format!(
                 "it needs at least {smallest}×{smallest}: resize the images with `data.{}.size = [{size}, {size}]`",

@@ -24,7 +24,10 @@ pub use adapt::{Adapt, Bandwidth, Coral, Dann, Estimator, Method, Mmd, SourceOnl
 pub use command::Command;
 pub use data::{Augment, Data, Dataset, HorizontalFlip, Normalize, RandomCrop, Split};
 pub use import::Import;
-pub use model::{Cnn, Lenet5, Mlp, Model};
+pub use model::{
+    Alexnet, Cnn, Densenet, Lenet5, Mlp, MobilenetV2, Model, Resnet, ShuffleWidth, ShufflenetV2,
+    Vgg,
+};
 pub use prune::{
     Criterion, Hessian, Magnitude, MaxEntropy, MinMse, Prune, Random, RewindTo, Scope, SparseOpt,
 };

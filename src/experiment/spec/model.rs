@@ -1,5 +1,7 @@
 //! Architectures by name. `network/zoo/` builds each as a graph.
 
+use std::num::NonZeroU32;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,39 @@ pub enum Model {
     Lenet5(Lenet5),
     /// Two 5×5 convolutions (6, 16) with max-pooling, then fully connected layers of 120 and 84 units.
     Cnn(Cnn),
+    /// AlexNet in torchvision's form (Krizhevsky 2014): 61 M parameters; images of 63×63 or more.
+    Alexnet(Alexnet),
+    /// VGG with 11 layers with weights (Simonyan and Zisserman 2014): 133 M parameters; images of 32×32 or more.
+    Vgg11(Vgg),
+    /// VGG with 13 layers with weights: 133 M parameters; images of 32×32 or more.
+    Vgg13(Vgg),
+    /// VGG with 16 layers with weights: 138 M parameters; images of 32×32 or more.
+    Vgg16(Vgg),
+    /// VGG with 19 layers with weights: 144 M parameters; images of 32×32 or more.
+    Vgg19(Vgg),
+    /// ResNet-18 for large images (He et al. 2015): 11.7 M parameters.
+    Resnet18(Resnet),
+    /// ResNet-34 for large images: 21.8 M parameters.
+    Resnet34(Resnet),
+    /// ResNet-50 for large images, with bottlenecks: 25.6 M parameters.
+    Resnet50(Resnet),
+    /// ResNet-18 for small images: begins with a 3×3 convolution without stride, and no pooling.
+    Resnet18Cifar(Resnet),
+    /// ResNet-20 for small images (He et al. 2015, section 4.2): 0.27 M parameters.
+    Resnet20(Resnet),
+    /// ResNet-32 for small images: 0.46 M parameters.
+    Resnet32(Resnet),
+    /// ResNet-56 for small images: 0.85 M parameters.
+    Resnet56(Resnet),
+    /// DenseNet-121 for large images (Huang et al. 2016): 8.0 M parameters.
+    Densenet121(Densenet),
+    /// DenseNet-BC for small images with 40 layers and a growth of 12 channels: 0.18 M parameters.
+    #[serde(rename = "densenet-bc-40-12")]
+    DensenetBc40Growth12(Densenet),
+    /// MobileNetV2 (Sandler et al. 2018): 3.5 M parameters.
+    MobilenetV2(MobilenetV2),
+    /// ShuffleNetV2 (Ma et al. 2018): 2.3 M parameters.
+    ShufflenetV2(ShufflenetV2),
     /// A network of your own, layer by layer; each layer reads the one before it.
     #[schemars(with = "Layers")]
     Layers(Vec<Layer>),
@@ -65,4 +100,101 @@ pub struct Cnn {
     /// Probability that a unit of a fully connected hidden layer is dropped in training, in 0..1.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub dropout: f64,
+}
+
+/// Settings of `alexnet`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Alexnet {
+    /// Probability that an input of a fully connected hidden layer is dropped in training, in 0..1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub dropout: f64,
+}
+
+impl Default for Alexnet {
+    fn default() -> Self {
+        Self { dropout: 0.5 }
+    }
+}
+
+/// Settings of `vgg11`, `vgg13`, `vgg16` and `vgg19`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Vgg {
+    /// Batch normalisation after each convolution: torchvision's `vgg11_bn` and so on.
+    pub batch_norm: bool,
+    /// Probability that a unit of a fully connected hidden layer is dropped in training, in 0..1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub dropout: f64,
+}
+
+impl Default for Vgg {
+    fn default() -> Self {
+        Self { batch_norm: false, dropout: 0.5 }
+    }
+}
+
+/// Settings of the ResNets.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Resnet {
+    /// Scales the channels of each block by a gate that sees all of them (squeeze-and-excitation, Hu et
+    /// al. 2017); its hidden layer has this many times fewer channels. The paper has 16.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub squeeze_excitation: Option<NonZeroU32>,
+    /// Blocks add nothing at first: the scale of their last batch normalisation starts at 0 (Goyal et al. 2017).
+    pub zero_init_residual: bool,
+}
+
+/// Settings of the DenseNets.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Densenet {
+    /// Probability that a value which a dense layer adds is dropped in training, in 0..1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub dropout: f64,
+}
+
+/// Settings of `mobilenet-v2`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct MobilenetV2 {
+    /// Factor of all numbers of channels, which are rounded to multiples of 8.
+    #[schemars(range(min = 0.05, max = 8.0))]
+    pub width: f64,
+    /// Probability that an input of the last layer is dropped in training, in 0..1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub dropout: f64,
+}
+
+impl Default for MobilenetV2 {
+    fn default() -> Self {
+        Self { width: 1.0, dropout: 0.2 }
+    }
+}
+
+/// Settings of `shufflenet-v2`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct ShufflenetV2 {
+    /// Which of the paper's four widths.
+    pub width: ShuffleWidth,
+}
+
+/// Widths of `shufflenet-v2`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ShuffleWidth {
+    /// 48 to 1,024 channels, 1.4 M parameters.
+    #[serde(rename = "x0.5")]
+    Half,
+    /// 116 to 1,024 channels, 2.3 M parameters.
+    #[default]
+    #[serde(rename = "x1.0")]
+    One,
+    /// 176 to 1,024 channels, 3.5 M parameters.
+    #[serde(rename = "x1.5")]
+    OneAndAHalf,
+    /// 244 to 2,048 channels, 7.4 M parameters.
+    #[serde(rename = "x2.0")]
+    Two,
 }

@@ -1,10 +1,17 @@
 //! Architectures by name, each built as a graph for an input shape and a number of classes.
 
+mod alexnet;
 mod cnn;
+mod densenet;
 mod error;
 mod layers;
 mod lenet5;
 mod mlp;
+mod mobilenet_v2;
+mod resnet;
+mod shufflenet_v2;
+mod start;
+mod vgg;
 
 pub use error::{BuildError, BuildFault, Place};
 
@@ -21,6 +28,28 @@ pub fn build(model: &Model, input: &[u32], classes: u32) -> Result<Network, Buil
         Model::Mlp(mlp) => mlp::build(mlp, input, classes),
         Model::Lenet5(lenet5) => lenet5::build(lenet5, input, classes)?,
         Model::Cnn(cnn) => cnn::build(cnn, input, classes)?,
+        Model::Alexnet(alexnet) => alexnet::build(alexnet, input, classes),
+        Model::Vgg11(vgg) => vgg::build("vgg11", [1, 1, 2, 2, 2], vgg, input, classes),
+        Model::Vgg13(vgg) => vgg::build("vgg13", [2, 2, 2, 2, 2], vgg, input, classes),
+        Model::Vgg16(vgg) => vgg::build("vgg16", [2, 2, 3, 3, 3], vgg, input, classes),
+        Model::Vgg19(vgg) => vgg::build("vgg19", [2, 2, 4, 4, 4], vgg, input, classes),
+        Model::Resnet18(options) => resnet::build(&resnet::RESNET18, options, input, classes),
+        Model::Resnet34(options) => resnet::build(&resnet::RESNET34, options, input, classes),
+        Model::Resnet50(options) => resnet::build(&resnet::RESNET50, options, input, classes),
+        Model::Resnet18Cifar(options) => {
+            resnet::build(&resnet::RESNET18_CIFAR, options, input, classes)
+        }
+        Model::Resnet20(options) => resnet::build(&resnet::RESNET20, options, input, classes),
+        Model::Resnet32(options) => resnet::build(&resnet::RESNET32, options, input, classes),
+        Model::Resnet56(options) => resnet::build(&resnet::RESNET56, options, input, classes),
+        Model::Densenet121(options) => {
+            densenet::build(&densenet::DENSENET121, options, input, classes)
+        }
+        Model::DensenetBc40Growth12(options) => {
+            densenet::build(&densenet::DENSENET_BC_40_12, options, input, classes)
+        }
+        Model::MobilenetV2(options) => mobilenet_v2::build(options, input, classes),
+        Model::ShufflenetV2(options) => shufflenet_v2::build(options, input, classes),
         Model::Layers(layers) => layers::build(layers, input, classes)?,
     };
     network.shapes()?;
@@ -33,67 +62,12 @@ fn flatten(network: &mut Network) -> Result<u32, ShapeError> {
     Ok(network.shapes()?.last().map_or(0, |shape| shape.iter().product()))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::experiment::spec::{Cnn, Lenet5, Mlp};
-    use crate::network::ParamRole;
-
-    fn weights(network: &Network) -> u64 {
-        let weights =
-            network.params().into_iter().filter(|param| param.param.role == ParamRole::Weight);
-        weights.map(|weight| weight.param.len()).sum()
-    }
-
-    fn mlp(hidden: &[u32]) -> Model {
-        Model::Mlp(Mlp { hidden: hidden.to_vec(), batch_norm: false, dropout: 0.0 })
-    }
-
-    #[test]
-    fn parameter_counts_are_those_of_the_papers() {
-        let lenet300 = build(&mlp(&[300, 100]), &[1, 28, 28], 10).unwrap();
-        assert_eq!((lenet300.param_count(), weights(&lenet300)), (266_610, 266_200));
-        let lenet5 = build(&Model::Lenet5(Lenet5::default()), &[1, 28, 28], 10).unwrap();
-        assert_eq!((lenet5.param_count(), weights(&lenet5)), (431_080, 430_500));
-        let cnn = build(&Model::Cnn(Cnn::default()), &[3, 32, 32], 10).unwrap();
-        assert_eq!((cnn.param_count(), weights(&cnn)), (62_006, 61_770));
-    }
-
-    #[test]
-    fn options_add_their_layers_and_change_no_other() {
-        let plain = build(&Model::Lenet5(Lenet5::default()), &[1, 28, 28], 10).unwrap();
-        let options = Lenet5 { batch_norm: true, dropout: 0.5 };
-        let full = build(&Model::Lenet5(options), &[1, 28, 28], 10).unwrap();
-        let names = |network: &Network| {
-            network.nodes.iter().map(|node| node.name.clone()).collect::<Vec<String>>()
-        };
-        assert_eq!(names(&full)[1..5], ["conv1", "bn1", "relu1", "pool1"]);
-        assert_eq!(full.param_count() - plain.param_count(), 2 * (20 + 50));
-        let without: Vec<String> = names(&full)
-            .into_iter()
-            .filter(|name| !name.starts_with("bn") && name != "dropout")
-            .collect();
-        assert_eq!(without, names(&plain));
-    }
-
-    #[test]
-    fn every_architecture_takes_other_inputs_and_classes() {
-        for model in
-            [mlp(&[]), mlp(&[7]), Model::Lenet5(Lenet5::default()), Model::Cnn(Cnn::default())]
-        {
-            for input in [[1, 16, 16], [3, 40, 24]] {
-                let network = build(&model, &input, 7).unwrap();
-                assert_eq!((network.input_shape(), network.classes().unwrap()), (&input[..], 7));
-            }
-        }
-    }
-
-    #[test]
-    fn an_image_that_is_too_small_is_refused_by_the_layer_that_it_does_not_fit() {
-        let error = build(&Model::Lenet5(Lenet5::default()), &[1, 8, 8], 10).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "layer `conv2` (conv2d) cannot take an input of 20×2×2: its 5×5 kernel does not fit"
-        );
+/// Adds dropout, unless nothing is to be dropped.
+fn dropout(network: &mut Network, name: &str, p: f64) {
+    if p > 0.0 {
+        network.push(name, super::op::Dropout { p });
     }
 }
+
+#[cfg(test)]
+mod tests;
