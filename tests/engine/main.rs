@@ -6,6 +6,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
+mod torchvision;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
