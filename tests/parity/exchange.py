@@ -4,6 +4,10 @@ There: torchvision's weights as a safetensors file, an `import` stage, and the l
 Back: the checkpoint of a stage that graftwork trained, `load_state_dict(strict=True)`, and the loss that
 PyTorch computes. The weights must come back to the bit, and both losses must agree.
 
+`graftwork export` writes each stage once more, as safetensors that load strictly and as an ONNX model that
+onnx.checker accepts and onnxruntime runs; its outputs must be PyTorch's. A network written layer by layer,
+with every operation, has no counterpart in torchvision: the loss of its ONNX model must be graftwork's.
+
     python exchange.py GRAFTWORK
 """
 
@@ -11,9 +15,12 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy
+import onnx
+import onnxruntime
 import torch
 from safetensors.torch import load_file, save_file
 from torchvision import models
@@ -30,6 +37,25 @@ NETWORKS = [
     ("mobilenet_v2", "mobilenet-v2 = {}", 32),
     ("shufflenet_v2_x1_0", "shufflenet-v2 = {}", 32),
 ]
+
+# Every operation of images once, those that torchvision's networks do not have among them.
+LAYERS = """[
+  { conv2d = { channels = 12, kernel = 3, padding = 1, bias = false } }, { batch-norm = {} }, { relu6 = {} },
+  { depthwise-conv2d = { kernel = 3, padding = 2, dilation = 2, multiplier = 2 } }, { leaky-relu = { slope = 0.2 } },
+  { max-pool2d = { kernel = 3, stride = 2, padding = 1 } },
+  { conv-transpose2d = { channels = 8, kernel = 4, stride = 2, padding = 1, groups = 2 } }, { gelu = {} },
+  { avg-pool2d = { kernel = 3, stride = 2, padding = 1 } }, { silu = {} },
+  { upsample2d = { factor = 2 } }, { hard-swish = {} },
+  { resize2d = { height = 13, width = 21, mode = "nearest" } }, { tanh = {} },
+  { resize2d = { height = 18, width = 14, mode = "bilinear" } },
+  { residual = { body = [{ conv2d = { channels = 10, kernel = 1 } }], shortcut = [{ pad-channels = { before = 1, after = 1 } }] } },
+  { concat = { branches = [[{ slice = { from = 2, to = 8 } }], [{ softmax = { axis = 1 } }]] } },
+  { channel-shuffle = { groups = 4 } }, { hard-sigmoid = {} },
+  { parallel = { join = "product", branches = [[], [{ adaptive-avg-pool2d = {} }, { conv2d = { channels = 16, kernel = 1 } }, { sigmoid = {} }]] } },
+  { adaptive-avg-pool2d = { height = 5, width = 4 } },
+  { layer-norm = {} }, { linear = { features = 3 } }, { linear = { features = 3, bias = false } },
+  { dropout = {} }, { flatten = {} }, { classifier = {} },
+]"""
 
 CLASSES = 10
 
@@ -56,19 +82,51 @@ def exchange(graftwork: Path, folder: Path) -> int:
     failures = 0
     for name, _, size in NETWORKS:
         for stage in ("imported", "trained"):
-            row = stages[f"{stage}-{name.replace('_', '-')}"]
+            stage = f"{stage}-{name.replace('_', '-')}"
+            row = stages[stage]
             state = load_file(folder / "results" / "store" / row["key"][:2] / row["key"] / "model.safetensors")
             model = build(name)
             model.load_state_dict(state, strict=True)
             theirs = loss(model.eval(), images, labels, size)
             agrees = abs(row["value"] - theirs) <= TOLERANCE * abs(theirs)
-            if stage == "imported":
+            if stage.startswith("imported"):
                 sent = load_file(folder / f"{name}.safetensors")
                 agrees &= all(torch.equal(sent[key], state[key]) for key in sent | state)
-            print(f"exchange: {name:20} {stage:9} {row['value']:<12.7g} {theirs:<12.7g} {'equal' if agrees else 'DIFFERENT'}")
+            error = onnx_error(common, folder, stage, model, prepared(images, size))
+            model.load_state_dict(load_file(export(common, folder, stage, "safetensors")), strict=True)
+            agrees &= error <= TOLERANCE
+            print(f"exchange: {stage:28} {row['value']:<12.7g} {theirs:<12.7g} onnx {error:<8.1e} {'equal' if agrees else 'DIFFERENT'}")
             failures += not agrees
-    print(f"exchange: {2 * len(NETWORKS)} networks compared by their loss on {len(labels)} images, {failures} differences")
+    row = stages["layers"]
+    session = onnxruntime.InferenceSession(export(common, folder, "layers", "onnx"))
+    theirs = loss(lambda pixels: torch.from_numpy(session.run(None, {"input": pixels.numpy()})[0]), images, labels, 32)
+    agrees = abs(row["value"] - theirs) <= TOLERANCE * abs(theirs)
+    print(f"exchange: {'layers':28} {row['value']:<12.7g} {theirs:<12.7g} {'equal' if agrees else 'DIFFERENT'}")
+    failures += not agrees
+    print(f"exchange: {2 * len(NETWORKS) + 1} networks compared on {len(labels)} images, {failures} differences")
     return 1 if failures else 0
+
+
+def export(common: list, folder: Path, stage: str, format: str) -> Path:
+    """What a stage left, written by graftwork; an ONNX model has been checked."""
+    path = folder / f"{stage}.{format}"
+    command = [*common, "export", stage, "--experiment", "exchange", "--to", path]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    if format == "onnx":
+        onnx.checker.check_model(onnx.load(path), full_check=True)
+    return path
+
+
+def onnx_error(common: list, folder: Path, stage: str, model: torch.nn.Module, pixels: torch.Tensor) -> float:
+    """Largest difference of the ONNX model's outputs from PyTorch's, relative to the largest output; for a
+    batch and for one image."""
+    session = onnxruntime.InferenceSession(export(common, folder, stage, "onnx"))
+    with torch.inference_mode():
+        theirs = model(pixels).numpy()
+    ours = session.run(None, {"input": pixels.numpy()})[0]
+    alone = session.run(None, {"input": pixels[:1].numpy()})[0]
+    largest = abs(theirs).max()
+    return float(max(abs(ours - theirs).max(), abs(alone - theirs[:1]).max()) / largest)
 
 
 # The loss on the test images at the end of each stage.
@@ -112,16 +170,28 @@ model.{model}
 epochs = 1
 optimizer.sgd = {{ learning-rate = 0.01 }}
 """
+    text += f"""
+[stage.layers.pretrain]
+data.cifar10 = {{ batch-size = 32, val-fraction = 0.0 }}
+epochs = 1
+optimizer.sgd = {{ learning-rate = 0.01 }}
+model.layers = {LAYERS}
+"""
     return text
 
 
-def loss(model: torch.nn.Module, images: numpy.ndarray, labels: numpy.ndarray, size: int) -> float:
-    """Mean cross-entropy, with images as graftwork prepares them."""
+def prepared(images: numpy.ndarray, size: int) -> torch.Tensor:
+    """Images as graftwork prepares them."""
     pixels = torch.from_numpy(images).float()
     if size != 32:
         pixels = torch.nn.functional.interpolate(pixels, (size, size), mode="bilinear").round()
+    return pixels / 127.5 - 1
+
+
+def loss(model: Callable[[torch.Tensor], torch.Tensor], images: numpy.ndarray, labels: numpy.ndarray, size: int) -> float:
+    """Mean cross-entropy of what a network puts out."""
     with torch.inference_mode():
-        logits = model(pixels / 127.5 - 1)
+        logits = model(prepared(images, size))
     return torch.nn.functional.cross_entropy(logits.double(), torch.from_numpy(labels)).item()
 
 

@@ -16,7 +16,9 @@ pub struct ChannelShuffle {
 impl ChannelShuffle {
     pub(super) fn output(&self, input: &[u32]) -> Result<Shape, String> {
         match input.first() {
-            Some(channels) if self.groups > 0 && channels % self.groups == 0 => Ok(input.to_vec()),
+            Some(channels) if self.groups > 0 && channels.is_multiple_of(self.groups) => {
+                Ok(input.to_vec())
+            }
             Some(channels) => {
                 Err(format!("{channels} channels are not {} equal runs", self.groups))
             }

@@ -369,20 +369,18 @@ fn image(input: &[u32]) -> Result<[u32; 3], String> {
 /// The axis as an index, if a shape has it.
 fn has_axis(input: &[u32], axis: u32) -> Result<usize, String> {
     let index = axis as usize;
-    match index < input.len() {
-        true => Ok(index),
-        false => Err(format!("there is no axis {axis}; the axes are 0..{}", input.len())),
+    if index < input.len() {
+        return Ok(index);
     }
+    Err(format!("there is no axis {axis}; the axes are 0..{}", input.len()))
 }
 
 /// Whether channels can be convolved in groups.
 fn divide(groups: u32, inputs: u32, outputs: u32) -> Result<(), String> {
-    match groups > 0 && inputs % groups == 0 && outputs % groups == 0 {
-        true => Ok(()),
-        false => Err(format!(
-            "{inputs} channels in and {outputs} out cannot be divided into {groups} groups"
-        )),
+    if groups > 0 && inputs.is_multiple_of(groups) && outputs.is_multiple_of(groups) {
+        return Ok(());
     }
+    Err(format!("{inputs} channels in and {outputs} out cannot be divided into {groups} groups"))
 }
 
 /// Output extents of a window that slides over an image, if it fits.
