@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use serde_json::{Value, json};
 
 use super::files::{self, Read};
@@ -106,15 +107,23 @@ fn stages(file: &Path, stage: &str, sets: &[String]) -> anyhow::Result<Option<Ve
 
 /// The network of an architecture, given by name or as in an experiment file.
 fn architecture(arch: &str, input: &[u32], classes: u32) -> anyhow::Result<Variant> {
-    let text = if arch.contains('=') { arch.to_owned() } else { format!("{} = {{}}", arch.trim()) };
+    let name = arch.split('=').next().unwrap_or_default().trim();
+    if !architectures().contains(&name) {
+        anyhow::bail!(
+            "there is no architecture `{name}`; there are: {}",
+            architectures().join(", ")
+        );
+    }
+    let text = if arch.contains('=') { arch.to_owned() } else { format!("{name} = {{}}") };
     let model: Model = toml::from_str(&text).map_err(|error| {
         anyhow::anyhow!(
-            "--arch cannot be `{arch}`: {}; architectures are {}",
-            error.message(),
-            architectures().join(", ")
+            "--arch cannot be `{arch}`: {}; settings are written as in an experiment file: `mlp = {{ hidden = [300, 100] }}`",
+            error.message()
         )
     })?;
-    let network = zoo::build(&model, input, classes)?;
+    let network = zoo::build(&model, input, classes).with_context(|| {
+        format!("`{name}` cannot take examples of {} (--input)", Extents(input))
+    })?;
     Ok(Variant { settings: Vec::new(), network })
 }
 

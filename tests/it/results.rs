@@ -550,6 +550,30 @@ epochs = 1
         MACs: multiply-accumulates for one example in convolutions and linear layers
         all operations: these and one for each value that another layer computes, in pooling for each value of a window
     "#]].assert_eq(&out);
+    let by_name = ["network", "--arch", "lenet5", "--input", "1x28x28", "--classes", "10"];
+    let (code, named, _) = run(folder.path(), &by_name);
+    assert_eq!((code, named), (0, out), "an architecture by name is the same network");
+    let (code, graph, _) = run(folder.path(), &["network", file, "dense", "--graph", "dot"]);
+    assert_eq!(code, 0);
+    assert!(graph.starts_with("digraph \"lenet5\" {\n"), "{graph}");
+    assert!(graph.contains("  \"conv1\" -> \"relu1\";\n"), "{graph}");
+    let refused = |arguments: &[&str]| run(folder.path(), &[&["network"], arguments].concat()).2;
+    expect![[r#"
+        error: `lenet5` cannot take examples of 1×8×8 (--input): layer `conv2` (conv2d) cannot take an input of 20×2×2: its 5×5 kernel does not fit
+        error: --arch cannot be `mlp = { hiden = [3] }`: unknown field `hiden`, expected one of `hidden`, `batch-norm`, `dropout`; settings are written as in an experiment file: `mlp = { hidden = [300, 100] }`
+    "#]]
+    .assert_eq(
+        &[
+            refused(&["--arch", "lenet5", "--input", "1x8x8"]),
+            refused(&["--arch", "mlp = { hiden = [3] }"]),
+        ]
+        .concat(),
+    );
+    let unknown = refused(&["--arch", "lenet4"]);
+    assert!(
+        unknown.starts_with("error: there is no architecture `lenet4`; there are: "),
+        "{unknown}"
+    );
     let (code, _, error) = run(folder.path(), &["network", file, "tunde"]);
     assert_eq!(code, 2);
     expect![[r#"
