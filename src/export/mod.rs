@@ -64,6 +64,16 @@ pub enum ExportError {
         /// The domains.
         domains: Vec<String>,
     },
+    /// The network has an operation that is not written in this format.
+    #[error(
+        "layer `{node}` ({op}) is not written as ONNX; write the checkpoint as safetensors, to a file that ends so"
+    )]
+    Operation {
+        /// The layer.
+        node: String,
+        /// Its operation.
+        op: &'static str,
+    },
     /// The network has no such domain.
     #[error("the network has no layers of a domain `{domain}`; its domains are: {}", list(.domains))]
     UnknownDomain {
@@ -81,7 +91,8 @@ fn list(domains: &[String]) -> String {
 /// Writes a checkpoint in a format.
 ///
 /// # Errors
-/// Never for a checkpoint that [`Checkpoint::read`] has read, unless its tensors do not fit its network.
+/// For a checkpoint that [`Checkpoint::read`] has read, only if its tensors do not fit its network, or if the
+/// network reads sequences and the format is ONNX.
 pub fn write(checkpoint: &Checkpoint, format: Format) -> Result<Vec<u8>, ExportError> {
     match format {
         Format::Safetensors => checkpoint.to_safetensors(),

@@ -9,7 +9,8 @@
 //! tracing tools silently wrong on reordered channels.
 //!
 //! What would change others by going cannot be removed: the features of a layer-norm or a softmax, and
-//! channels that an operation mixes along another axis.
+//! channels that an operation mixes along another axis. The units of recurrent layers and of attentions
+//! are not removed either.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -99,6 +100,31 @@ pub fn groups(network: &Network) -> Result<Vec<Group>, ShapeError> {
                 Edge::channels(walk.along(inputs[0], 0, shape(0)[0]))
             }
             Op::Flatten(_) => inputs[0].flatten(shape(0)),
+            Op::Conv1d(conv) => {
+                let read = walk.along(inputs[0], 0, conv.inputs);
+                walk.reads(index, "weight", &read);
+                Edge::channels(walk.rows(index, conv.outputs))
+            }
+            Op::MaxPool1d(_) => Edge::channels(walk.along(inputs[0], 0, shape(0)[0])),
+            Op::Embedding(embedding) => walk.embedding(index, embedding.features),
+            Op::Positions(positions) => walk.positions(index, positions.features, inputs[0]),
+            Op::Columns(_) => {
+                let [channels, height, _] = shape(0)[..] else {
+                    unreachable!("shapes are checked")
+                };
+                let ids = walk.along(inputs[0], 0, channels);
+                let rows = ids.iter().flat_map(|&id| std::iter::repeat_n(id, height as usize));
+                Edge { axis: 1, ids: rows.collect() }
+            }
+            Op::Transpose(_) => Edge { axis: 1 - inputs[0].axis, ids: inputs[0].ids.clone() },
+            Op::PoolSteps(_) => Edge::channels(walk.along(inputs[0], 1, shape(0)[1])),
+            Op::Gru(gru) => walk.recurrent(index, gru.inputs, gru.outputs(), inputs[0]),
+            Op::Lstm(lstm) => walk.recurrent(index, lstm.inputs, lstm.outputs(), inputs[0]),
+            Op::Attention(attention) => {
+                let read = walk.along(inputs[0], 1, attention.features);
+                walk.reads(index, "in_proj_weight", &read);
+                Edge { axis: 1, ids: walk.pinned(attention.features).ids }
+            }
             Op::Relu(_)
             | Op::Relu6(_)
             | Op::LeakyRelu(_)
@@ -235,10 +261,43 @@ impl Walk<'_> {
 
     fn linear(&mut self, node: usize, linear: &Linear, input: &Edge, axis: usize) -> Edge {
         let read = self.along(input, axis, linear.inputs);
-        for (column, &id) in read.iter().enumerate() {
-            self.note(id, node, ("weight", 1, column), Part::Reads);
-        }
+        self.reads(node, "weight", &read);
         Edge { axis, ids: self.rows(node, linear.outputs) }
+    }
+
+    /// Notes the column of a weight that reads each identity.
+    fn reads(&mut self, node: usize, weight: &'static str, ids: &[usize]) {
+        for (column, &id) in ids.iter().enumerate() {
+            self.note(id, node, (weight, 1, column), Part::Reads);
+        }
+    }
+
+    /// Each feature is a column of the table.
+    fn embedding(&mut self, node: usize, features: u32) -> Edge {
+        let ids: Vec<usize> = (0..features).map(|_| self.identities.fresh()).collect();
+        for (column, &id) in ids.iter().enumerate() {
+            self.note(id, node, ("weight", 1, column), Part::Makes);
+        }
+        Edge { axis: 1, ids }
+    }
+
+    fn positions(&mut self, node: usize, features: u32, input: &Edge) -> Edge {
+        let ids = self.along(input, 1, features);
+        for (column, &id) in ids.iter().enumerate() {
+            self.note(id, node, ("weight", 1, column), Part::Carries);
+        }
+        Edge { axis: 1, ids }
+    }
+
+    /// The units of a recurrent layer stay: of what is read, each direction's first layer reads a column.
+    fn recurrent(&mut self, node: usize, inputs: u32, outputs: u32, input: &Edge) -> Edge {
+        let read = self.along(input, 1, inputs);
+        for param in self.network.nodes[node].op.params() {
+            if ["weight_ih_l0", "weight_ih_l0_reverse"].contains(&param.name) {
+                self.reads(node, param.name, &read);
+            }
+        }
+        Edge { axis: 1, ids: self.pinned(outputs).ids }
     }
 
     fn conv2d(&mut self, node: usize, conv: &Conv2d, input: &Edge) -> Edge {
@@ -510,6 +569,66 @@ mod tests {
                 ("fc.weight", 1, &[4, 5, 6, 7], Part::Reads),
             ],
         );
+    }
+
+    #[test]
+    fn a_feature_of_an_embedding_is_a_column_that_goes_through_a_sequence() {
+        let mut network = Network::of_words("test", &[5], 9);
+        network.push("embedding", op::Embedding { rows: 9, features: 2 });
+        network.push("transpose", op::Transpose {});
+        network.push("conv", op::Conv1d::new(2, 3, 3));
+        network.push("relu", Relu {});
+        network.push("back", op::Transpose {});
+        network.push("pool", op::PoolSteps { how: op::StepPooling::Max });
+        network.push("fc", Linear::new(3, 2));
+        let groups = groups(&network).unwrap();
+        assert_eq!(groups.len(), 2);
+        assert_eq!((groups[0].activation, groups[0].axis), (1, 1));
+        check(
+            &groups[0].units[1],
+            &[("embedding.weight", 1, &[1], Part::Makes), ("conv.weight", 1, &[1], Part::Reads)],
+        );
+        assert_eq!((groups[1].activation, groups[1].axis), (4, 0));
+        check(
+            &groups[1].units[2],
+            &[
+                ("conv.bias", 0, &[2], Part::Makes),
+                ("conv.weight", 0, &[2], Part::Makes),
+                ("fc.weight", 1, &[2], Part::Reads),
+            ],
+        );
+    }
+
+    #[test]
+    fn what_a_recurrent_layer_reads_can_go_and_its_units_stay() {
+        let mut network = Network::new("test", &[1, 4, 6]);
+        network.push("conv", Conv2d::new(1, 2, 3));
+        network.push("columns", op::Columns {});
+        network.push("gru", op::Gru { inputs: 4, hidden: 3, layers: 2, bidirectional: true });
+        network.push("pool", op::PoolSteps { how: op::StepPooling::Mean });
+        network.push("fc", Linear::new(6, 2));
+        let groups = groups(&network).unwrap();
+        assert_eq!(groups.len(), 1);
+        check(
+            &groups[0].units[1],
+            &[
+                ("conv.bias", 0, &[1], Part::Makes),
+                ("conv.weight", 0, &[1], Part::Makes),
+                ("gru.weight_ih_l0", 1, &[2, 3], Part::Reads),
+                ("gru.weight_ih_l0_reverse", 1, &[2, 3], Part::Reads),
+            ],
+        );
+    }
+
+    #[test]
+    fn what_an_attention_and_a_sum_with_it_hold_stays() {
+        let mut network = Network::of_words("test", &[5], 9);
+        let embedded = network.push("embedding", op::Embedding { rows: 9, features: 4 });
+        let attended = network.push("attention", op::Attention { features: 4, heads: 2 });
+        network.push_from("add", Add {}, &[embedded, attended]);
+        network.push("pool", op::PoolSteps { how: op::StepPooling::Mean });
+        network.push("fc", Linear::new(4, 2));
+        assert_eq!(groups(&network).unwrap(), []);
     }
 
     #[test]

@@ -138,11 +138,26 @@ impl fmt::Display for Extents<'_> {
 impl Network {
     /// An empty network that takes examples of one shape.
     pub fn new(arch: &str, input: &[u32]) -> Self {
-        let op = Op::Input(op::Input { shape: input.to_vec() });
+        let op = Op::Input(op::Input { shape: input.to_vec(), tokens: None });
         Self {
             arch: arch.to_owned(),
             nodes: vec![Node::new("input", op, &[])],
             domains: Vec::new(),
+        }
+    }
+
+    /// An empty network that takes numbers of words, all below `tokens`.
+    pub fn of_words(arch: &str, input: &[u32], tokens: u32) -> Self {
+        let mut network = Self::new(arch, input);
+        network.nodes[0].op = Op::Input(op::Input { shape: input.to_vec(), tokens: Some(tokens) });
+        network
+    }
+
+    /// Where an example is numbers of words: how many numbers there are.
+    pub fn tokens(&self) -> Option<u32> {
+        match &self.nodes[0].op {
+            Op::Input(input) => input.tokens,
+            _ => unreachable!("a network starts with its input"),
         }
     }
 
@@ -179,7 +194,8 @@ impl Network {
         for node in &self.nodes {
             let inputs: Vec<&[u32]> =
                 node.inputs.iter().map(|&input| shapes[input].as_slice()).collect();
-            let output = node.op.output(&inputs).map_err(|reason| ShapeError {
+            let output = self.takes_words(node).and_then(|()| node.op.output(&inputs));
+            let output = output.map_err(|reason| ShapeError {
                 node: node.name.clone(),
                 op: node.op.name(),
                 inputs: inputs.iter().map(|shape| shape.to_vec()).collect(),
@@ -188,6 +204,22 @@ impl Network {
             shapes.push(output);
         }
         Ok(shapes)
+    }
+
+    /// Whether a node may read what it reads, where that is numbers of words: they are names and no
+    /// quantities, so that only an embedding can begin with them.
+    fn takes_words(&self, node: &Node) -> Result<(), String> {
+        let tokens = self.tokens().filter(|_| node.inputs.first() == Some(&0));
+        match (&node.op, tokens) {
+            (Op::Embedding(embedding), Some(tokens)) if embedding.rows < tokens => Err(format!(
+                "it has vectors for {} numbers of words, of which there are {tokens}",
+                embedding.rows
+            )),
+            (Op::Embedding(_), Some(_)) => Ok(()),
+            (Op::Embedding(_), None) => Err("it takes the numbers of words in a row".to_owned()),
+            (_, Some(_)) => Err("numbers of words need an embedding first".to_owned()),
+            (_, None) => Ok(()),
+        }
     }
 
     /// Every parameter and buffer, node by node; a specific node's once per domain.
@@ -423,12 +455,32 @@ mod tests {
         network.push("fc2", Linear::new(5, 2));
         let error = network.shapes().unwrap_err().to_string();
         assert_eq!(error, "layer `fc2` (linear) cannot take an input of 4: it takes 5 features");
-        network.nodes[0].op = Op::Input(op::Input { shape: vec![3, 8, 8] });
+        network.nodes[0].op = Op::Input(op::Input { shape: vec![3, 8, 8], tokens: None });
         let error = network.shapes().unwrap_err().to_string();
         assert_eq!(
             error,
             "layer `conv1` (conv2d) cannot take an input of 3×8×8: it takes 2 channels"
         );
+    }
+
+    #[test]
+    fn numbers_of_words_are_no_quantities() {
+        let embedded = |rows, tokens| {
+            let mut network = Network::of_words("words", &[7], tokens);
+            network.push("embedding", op::Embedding { rows, features: 4 });
+            network.shapes().map_err(|error| error.reason)
+        };
+        assert_eq!(embedded(9, 9), Ok(vec![vec![7], vec![7, 4]]));
+        let few = "it has vectors for 8 numbers of words, of which there are 9";
+        assert_eq!(embedded(8, 9), Err(few.to_owned()));
+        let mut network = Network::of_words("words", &[7], 9);
+        network.push("fc", Linear::new(7, 2));
+        let error = network.shapes().unwrap_err().to_string();
+        let expected = "layer `fc` (linear) cannot take an input of 7: numbers of words need an embedding first";
+        assert_eq!(error, expected);
+        let mut network = Network::new("values", &[7]);
+        network.push("embedding", op::Embedding { rows: 9, features: 4 });
+        assert_eq!(network.shapes().unwrap_err().reason, "it takes the numbers of words in a row");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod operations;
 #[cfg(test)]
 pub(crate) mod random_network;
+mod sequence;
 #[cfg(test)]
 mod tests;
 

@@ -4,7 +4,7 @@ use graftwork::network::Op;
 use graftwork::network::op::Interpolation;
 use tch::{Kind, Tensor, no_grad};
 
-use super::{Mode, Model};
+use super::{Mode, Model, sequence};
 
 impl Model {
     /// The output of one node, from those that it reads.
@@ -128,6 +128,41 @@ impl Model {
             }
             Op::Flatten(_) => inputs[0].flatten(1, -1),
             Op::Dropout(dropout) => inputs[0].dropout(dropout.p, train),
+            Op::Conv1d(conv) => low(inputs[0]).conv1d(
+                &low(value("weight")),
+                conv.bias.then(|| low(value("bias"))),
+                [i64::from(conv.stride)],
+                [i64::from(conv.padding)],
+                [1],
+                1,
+            ),
+            Op::MaxPool1d(pool) => inputs[0].max_pool1d(
+                [i64::from(pool.kernel)],
+                [i64::from(pool.stride)],
+                [0],
+                [1],
+                false,
+            ),
+            Op::Embedding(_) => Tensor::embedding(value("weight"), inputs[0], -1, false, false),
+            Op::Positions(_) => inputs[0] + value("weight"),
+            Op::Columns(_) => inputs[0].flatten(1, 2).transpose(1, 2),
+            Op::Transpose(_) => inputs[0].transpose(1, 2),
+            Op::PoolSteps(pool) => sequence::pool(pool.how, inputs[0], inputs.get(1).copied()),
+            Op::Gru(gru) => {
+                let params = op.params();
+                let params: Vec<&Tensor> = params.iter().map(|param| value(param.name)).collect();
+                sequence::gru(gru, inputs[0], &params, train)
+            }
+            Op::Lstm(lstm) => {
+                let params = op.params();
+                let params: Vec<&Tensor> = params.iter().map(|param| value(param.name)).collect();
+                sequence::lstm(lstm, inputs[0], &params, train)
+            }
+            Op::Attention(attention) => {
+                let params = ["in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias"];
+                let params = params.map(value);
+                sequence::attention(attention.heads, inputs[0], inputs.get(1).copied(), params)
+            }
         }
     }
 }

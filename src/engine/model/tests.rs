@@ -211,6 +211,7 @@ fn counted_macs(op: &Op, input: &[u32]) -> u64 {
     if let Op::Conv2d(conv) = &mut network.nodes[1].op {
         let padding = 2 * std::mem::take(&mut conv.padding);
         network.nodes[0].op = graftwork::network::op::Input {
+            tokens: None,
             shape: vec![input[0], input[1] + padding, input[2] + padding],
         }
         .into();

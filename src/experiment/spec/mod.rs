@@ -26,7 +26,7 @@ pub use data::{Augment, Data, Dataset, HorizontalFlip, Normalize, RandomCrop, Sp
 pub use import::Import;
 pub use model::{
     Alexnet, Cnn, Densenet, Lenet5, Mlp, MobilenetV2, Model, Resnet, ShuffleWidth, ShufflenetV2,
-    Vgg,
+    StepPooling, Vgg,
 };
 pub use prune::{
     Criterion, Hessian, Magnitude, MaxEntropy, MinMse, Prune, Random, RewindTo, Scope, SparseOpt,

@@ -64,6 +64,19 @@ struct Layers(
     Vec<Layer>,
 );
 
+/// What of the steps of a sequence is taken, feature by feature.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepPooling {
+    /// The mean.
+    #[default]
+    Mean,
+    /// The greatest.
+    Max,
+    /// The last step.
+    Last,
+}
+
 /// Settings of `mlp`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]

@@ -23,6 +23,9 @@ const OUTPUT: &str = "output";
 pub(super) fn write(checkpoint: &Checkpoint) -> Result<Vec<u8>, ExportError> {
     let network = &checkpoint.network;
     let shapes = network.shapes().map_err(|error| checkpoint.damaged(error.to_string()))?;
+    if let Some(node) = network.nodes.iter().find(|node| node.op.reads_a_sequence()) {
+        return Err(ExportError::Operation { node: node.name.clone(), op: node.op.name() });
+    }
     let mut writer = Writer { checkpoint, nodes: Vec::new(), initializers: Vec::new() };
     let mut values: Vec<String> = Vec::with_capacity(network.nodes.len());
     for (index, node) in network.nodes.iter().enumerate() {
@@ -178,7 +181,8 @@ mod tests {
     use super::*;
     use crate::network::Network;
     use crate::network::op::{
-        Add, BatchNorm, ChannelShuffle, Conv2d, Dropout, Flatten, Linear, Relu6,
+        Add, BatchNorm, ChannelShuffle, Columns, Conv2d, Dropout, Flatten, Linear, PoolSteps,
+        Relu6, StepPooling,
     };
 
     /// Operator, inputs and output of every node of the model of a network.
@@ -233,5 +237,15 @@ mod tests {
         let extents = [2, 4, 4].map(|extent| Some(Extent::Value(extent)));
         assert_eq!(dims[0], Some(Extent::Parameter("batch".to_owned())));
         assert_eq!(dims[1..], extents);
+    }
+
+    #[test]
+    fn a_network_that_reads_sequences_is_refused_with_its_layer() {
+        let mut network = Network::new("sound", &[1, 4, 6]);
+        network.push("columns", Columns {});
+        network.push("mean", PoolSteps { how: StepPooling::Mean });
+        network.push("fc", Linear::new(4, 3));
+        let error = write(&read(&network, None).unwrap()).unwrap_err().to_string();
+        assert!(error.starts_with("layer `columns` (columns) is not written as ONNX"), "{error}");
     }
 }

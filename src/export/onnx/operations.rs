@@ -66,6 +66,16 @@ impl Writer<'_> {
             Op::Slice(slice) => self.slice(name, slice, names[0]),
             Op::ChannelShuffle(shuffle) => self.channel_shuffle(name, shuffle, inputs[0], output),
             Op::PadChannels(pad) => self.pad_channels(name, pad, inputs[0]),
+            Op::Conv1d(_)
+            | Op::MaxPool1d(_)
+            | Op::Embedding(_)
+            | Op::Positions(_)
+            | Op::Columns(_)
+            | Op::Transpose(_)
+            | Op::PoolSteps(_)
+            | Op::Gru(_)
+            | Op::Lstm(_)
+            | Op::Attention(_) => unreachable!("what reads sequences is refused before"),
         }
     }
 

@@ -8,4 +8,7 @@ use crate::network::Shape;
 pub struct Input {
     /// Its extents, without the batch.
     pub shape: Shape,
+    /// Where the values are numbers of words: how many numbers there are; all are below it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u32>,
 }

@@ -4,37 +4,48 @@
 //! its multiply-accumulates. What it computes is in the engine's interpreter.
 
 mod activation;
+mod attention;
 mod batch_norm;
 mod channels;
+mod conv1d;
 mod conv2d;
 mod conv_transpose2d;
 mod dropout;
+mod embedding;
 mod flatten;
 mod input;
 mod join;
 mod layer_norm;
 mod linear;
 mod pool2d;
+mod recurrent;
+mod sequence;
 mod slice;
 mod softmax;
 mod upsample2d;
 
 pub use activation::{Gelu, HardSigmoid, HardSwish, LeakyRelu, Relu, Relu6, Sigmoid, Silu, Tanh};
+pub use attention::Attention;
 pub use batch_norm::BatchNorm;
 pub use channels::{ChannelShuffle, PadChannels};
 pub use conv_transpose2d::ConvTranspose2d;
+pub use conv1d::{Conv1d, MaxPool1d};
 pub use conv2d::Conv2d;
 pub use dropout::Dropout;
+pub use embedding::Embedding;
 pub use flatten::Flatten;
 pub use input::Input;
 pub use join::{Add, Concat, Mul};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use pool2d::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d};
+pub use recurrent::{Gru, Lstm};
+pub use sequence::{Columns, PoolSteps, Positions, Transpose};
 pub use slice::Slice;
 pub use softmax::Softmax;
 pub use upsample2d::Upsample2d;
 
+pub use crate::experiment::spec::StepPooling;
 pub use crate::experiment::spec::layers::Interpolation;
 
 use serde::{Deserialize, Serialize};
@@ -71,6 +82,8 @@ impl Param {
 pub enum ParamRole {
     /// Weight of a convolution or linear layer, output channels first: trained, and prunable.
     Weight,
+    /// Rows of an embedding, weight of a recurrent layer or of an attention: trained, and not prunable.
+    Other,
     /// Bias: trained.
     Bias,
     /// Scale of a normalisation: trained.
@@ -199,6 +212,26 @@ ops! {
     Flatten "flatten";
     /// Drops values at random in training.
     Dropout "dropout";
+    /// 1-d convolution.
+    Conv1d "conv1d";
+    /// 1-d max-pooling.
+    MaxPool1d "max-pool1d";
+    /// A vector for each number of a word.
+    Embedding "embedding";
+    /// A vector for each place of a sequence.
+    Positions "positions";
+    /// The columns of an image as the steps of a sequence.
+    Columns "columns";
+    /// `[a, b]` to `[b, a]`.
+    Transpose "transpose";
+    /// One vector of a sequence.
+    PoolSteps "pool-steps";
+    /// Gated recurrent unit.
+    Gru "gru";
+    /// Long short-term memory.
+    Lstm "lstm";
+    /// Multi-head self-attention.
+    Attention "attention";
 }
 
 impl Op {
@@ -210,6 +243,12 @@ impl Op {
             Self::Linear(linear) => linear.params(),
             Self::BatchNorm(norm) => norm.params(),
             Self::LayerNorm(norm) => norm.params(),
+            Self::Conv1d(conv) => conv.params(),
+            Self::Embedding(embedding) => embedding.params(),
+            Self::Positions(positions) => positions.params(),
+            Self::Gru(gru) => gru.params(),
+            Self::Lstm(lstm) => lstm.params(),
+            Self::Attention(attention) => attention.params(),
             Self::Input(_)
             | Self::Relu(_)
             | Self::Relu6(_)
@@ -232,7 +271,11 @@ impl Op {
             | Self::ChannelShuffle(_)
             | Self::PadChannels(_)
             | Self::Flatten(_)
-            | Self::Dropout(_) => Vec::new(),
+            | Self::Dropout(_)
+            | Self::MaxPool1d(_)
+            | Self::Columns(_)
+            | Self::Transpose(_)
+            | Self::PoolSteps(_) => Vec::new(),
         }
     }
 
@@ -252,6 +295,23 @@ impl Op {
         )
     }
 
+    /// Whether it makes, reads or changes a sequence.
+    pub fn reads_a_sequence(&self) -> bool {
+        matches!(
+            self,
+            Self::Conv1d(_)
+                | Self::MaxPool1d(_)
+                | Self::Embedding(_)
+                | Self::Positions(_)
+                | Self::Columns(_)
+                | Self::Transpose(_)
+                | Self::PoolSteps(_)
+                | Self::Gru(_)
+                | Self::Lstm(_)
+                | Self::Attention(_)
+        )
+    }
+
     /// The shape of its output.
     ///
     /// # Errors
@@ -262,6 +322,8 @@ impl Op {
             (Self::Add(_), _) => Add::output(inputs),
             (Self::Mul(_), _) => Mul::output(inputs),
             (Self::Concat(concat), _) => concat.output(inputs),
+            (Self::PoolSteps(_), _) => PoolSteps::output(inputs),
+            (Self::Attention(attention), _) => attention.output(inputs),
             (_, [input]) => self.output_of_one(input),
             _ => Err(format!("it reads one node, not {}", inputs.len())),
         }?;
@@ -288,6 +350,14 @@ impl Op {
             Self::Slice(slice) => slice.output(input),
             Self::ChannelShuffle(shuffle) => shuffle.output(input),
             Self::PadChannels(pad) => pad.output(input),
+            Self::Conv1d(conv) => conv.output(input),
+            Self::MaxPool1d(pool) => pool.output(input),
+            Self::Embedding(embedding) => embedding.output(input),
+            Self::Positions(positions) => positions.output(input),
+            Self::Columns(_) => Columns::output(input),
+            Self::Transpose(_) => Transpose::output(input),
+            Self::Gru(gru) => gru.output(input),
+            Self::Lstm(lstm) => lstm.output(input),
             Self::Flatten(_) => Ok(vec![input.iter().product()]),
             Self::Relu(_)
             | Self::Relu6(_)
@@ -299,9 +369,12 @@ impl Op {
             | Self::HardSwish(_)
             | Self::HardSigmoid(_)
             | Self::Dropout(_) => Ok(input.to_vec()),
-            Self::Input(_) | Self::Add(_) | Self::Mul(_) | Self::Concat(_) => {
-                Err("it reads one node".to_owned())
-            }
+            Self::Input(_)
+            | Self::Add(_)
+            | Self::Mul(_)
+            | Self::Concat(_)
+            | Self::PoolSteps(_)
+            | Self::Attention(_) => Err("it reads one node".to_owned()),
         }
     }
 
@@ -311,6 +384,7 @@ impl Op {
             (Self::Conv2d(conv), _) => conv.macs(output),
             (Self::ConvTranspose2d(conv), [input]) => conv.macs(input),
             (Self::Linear(linear), _) => count(output) * u64::from(linear.inputs),
+            (Self::Conv1d(conv), _) => conv.macs(output),
             _ => 0,
         }
     }
@@ -329,6 +403,16 @@ impl Op {
                 Interpolation::Bilinear => 4 * count(output),
             },
             Self::Add(_) => count(output) * (inputs.len() as u64 - 1),
+            Self::MaxPool1d(pool) => count(output) * u64::from(pool.kernel),
+            Self::PoolSteps(pool) => match pool.how {
+                StepPooling::Last => 0,
+                StepPooling::Mean | StepPooling::Max => {
+                    inputs.first().map_or(0, |input| count(input))
+                }
+            },
+            Self::Gru(gru) => gru.operations(output),
+            Self::Lstm(lstm) => lstm.operations(output),
+            Self::Attention(attention) => attention.operations(output),
             Self::BatchNorm(_)
             | Self::LayerNorm(_)
             | Self::Relu(_)
@@ -341,6 +425,7 @@ impl Op {
             | Self::HardSwish(_)
             | Self::HardSigmoid(_)
             | Self::Softmax(_)
+            | Self::Positions(_)
             | Self::Mul(_) => count(output),
             Self::Input(_)
             | Self::Conv2d(_)
@@ -351,7 +436,11 @@ impl Op {
             | Self::ChannelShuffle(_)
             | Self::PadChannels(_)
             | Self::Flatten(_)
-            | Self::Dropout(_) => 0,
+            | Self::Dropout(_)
+            | Self::Conv1d(_)
+            | Self::Embedding(_)
+            | Self::Columns(_)
+            | Self::Transpose(_) => 0,
         }
     }
 }
@@ -446,6 +535,79 @@ mod tests {
         check(PadChannels { before: 1, after: 2 }, &[6, 5, 5], Ok(&[9, 5, 5]));
         check(Dropout { p: 0.1 }, &[3, 5], Ok(&[3, 5]));
         check(Flatten {}, &[3, 5, 2], Ok(&[30]));
+    }
+
+    #[test]
+    fn output_shapes_of_sequences_are_pytorchs() {
+        check(Conv1d::new(3, 8, 5), &[3, 32], Ok(&[8, 28]));
+        check(Conv1d { stride: 4, padding: 2, ..Conv1d::new(1, 2, 5) }, &[1, 33], Ok(&[2, 9]));
+        check(MaxPool1d::new(4), &[8, 31], Ok(&[8, 7]));
+        check(Embedding { rows: 9, features: 4 }, &[7], Ok(&[7, 4]));
+        check(Positions { steps: 7, features: 4 }, &[7, 4], Ok(&[7, 4]));
+        check(Columns {}, &[2, 40, 101], Ok(&[101, 80]));
+        check(Transpose {}, &[7, 4], Ok(&[4, 7]));
+        check(PoolSteps { how: StepPooling::Max }, &[7, 4], Ok(&[4]));
+        let gru = Gru { inputs: 4, hidden: 5, layers: 2, bidirectional: true };
+        check(gru, &[7, 4], Ok(&[7, 10]));
+        let lstm = Lstm { inputs: 4, hidden: 5, layers: 1, bidirectional: false };
+        check(lstm, &[7, 4], Ok(&[7, 5]));
+        check(Attention { features: 4, heads: 2 }, &[7, 4], Ok(&[7, 4]));
+        let mean = Op::from(PoolSteps { how: StepPooling::Mean });
+        assert_eq!(mean.output(&[&[7, 4], &[7]]), Ok(vec![4]));
+    }
+
+    #[test]
+    fn sequences_that_do_not_fit_are_told_why() {
+        check(Conv1d::new(3, 8, 5), &[3, 4], Err("its kernel of 5 does not fit"));
+        check(Conv1d::new(3, 8, 5), &[2, 9], Err("it takes 3 channels"));
+        check(Conv1d::new(3, 8, 5), &[3], Err("it takes channels and a length"));
+        check(MaxPool1d::new(9), &[3, 8], Err("its window of 9 does not fit"));
+        let words = "it takes the numbers of words in a row";
+        check(Embedding { rows: 9, features: 4 }, &[1, 28, 28], Err(words));
+        let positions = Positions { steps: 7, features: 4 };
+        check(positions, &[6, 4], Err("it takes 7 steps of 4 features"));
+        check(Columns {}, &[5000], Err("it takes channels, height and width"));
+        check(Transpose {}, &[5000], Err("it takes steps and features"));
+        let gru = |layers| Gru { inputs: 4, hidden: 5, layers, bidirectional: false };
+        check(gru(1), &[7, 3], Err("it takes 4 features a step"));
+        check(gru(5), &[7, 4], Err("it has 1 to 4 layers, not 5"));
+        let three = Attention { features: 4, heads: 3 };
+        check(three, &[7, 4], Err("4 features cannot be shared out to 3 heads"));
+        let mean = Op::from(PoolSteps { how: StepPooling::Mean });
+        let error = "the second node that it reads must be the numbers of 7 words";
+        assert_eq!(mean.output(&[&[7, 4], &[6]]), Err(error.to_owned()));
+    }
+
+    /// Python: `{name: tuple(p.shape) for name, p in torch.nn.GRU(4, 5, 2, bidirectional=True).named_parameters()}`.
+    #[test]
+    fn a_recurrent_layer_has_pytorchs_parameters() {
+        let gru = Gru { inputs: 4, hidden: 5, layers: 2, bidirectional: true };
+        let params = gru.params();
+        let params: Vec<(&str, &[u32])> =
+            params.iter().map(|param| (param.name, param.shape.as_slice())).collect();
+        let expected: [(&str, &[u32]); 16] = [
+            ("weight_ih_l0", &[15, 4]),
+            ("weight_hh_l0", &[15, 5]),
+            ("bias_ih_l0", &[15]),
+            ("bias_hh_l0", &[15]),
+            ("weight_ih_l0_reverse", &[15, 4]),
+            ("weight_hh_l0_reverse", &[15, 5]),
+            ("bias_ih_l0_reverse", &[15]),
+            ("bias_hh_l0_reverse", &[15]),
+            ("weight_ih_l1", &[15, 10]),
+            ("weight_hh_l1", &[15, 5]),
+            ("bias_ih_l1", &[15]),
+            ("bias_hh_l1", &[15]),
+            ("weight_ih_l1_reverse", &[15, 10]),
+            ("weight_hh_l1_reverse", &[15, 5]),
+            ("bias_ih_l1_reverse", &[15]),
+            ("bias_hh_l1_reverse", &[15]),
+        ];
+        assert_eq!(params, expected);
+        let lstm = Lstm { inputs: 4, hidden: 5, layers: 1, bidirectional: false };
+        assert_eq!(lstm.params()[0].shape, [20, 4]);
+        // Each of 7 steps reads 4 inputs and 5 units, for 5 units of 4 gates.
+        assert_eq!(Op::from(lstm).other_operations(&[&[7, 4]], &[7, 5]), 7 * 20 * 9);
     }
 
     #[test]

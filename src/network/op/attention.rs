@@ -1,0 +1,76 @@
+use serde::{Deserialize, Serialize};
+
+use super::sequence::{of_words, steps};
+use super::{Init, Param, ParamRole};
+use crate::network::Shape;
+
+/// Multi-head self-attention over the steps of a sequence (Vaswani et al. 2017,
+/// <https://arxiv.org/abs/1706.03762>), with the names and initial values of PyTorch's
+/// `MultiheadAttention`.
+///
+/// A second node that is read gives the numbers of the words that the steps are; no step then looks at
+/// padding (number 0).
+///
+/// # Shapes
+/// - input: `[steps, features]`, and `[steps]`
+/// - output: `[steps, features]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Attention {
+    /// Features of a step.
+    pub features: u32,
+    /// Heads, each with an equal part of the features.
+    pub heads: u32,
+}
+
+impl Attention {
+    pub(super) fn params(&self) -> Vec<Param> {
+        let features = self.features;
+        let zeros = Init::Constant(0.0);
+        // Glorot's bound for the three projections as one matrix, as PyTorch has it.
+        let glorot = Init::Uniform { bound: (6.0 / (4.0 * f64::from(features.max(1)))).sqrt() };
+        let out = Init::fan_in(features.into());
+        let weight = |name, rows, init| Param {
+            name,
+            shape: vec![rows, features],
+            role: ParamRole::Other,
+            init,
+        };
+        let bias =
+            |name, rows| Param { name, shape: vec![rows], role: ParamRole::Bias, init: zeros };
+        vec![
+            weight("in_proj_weight", 3 * features, glorot),
+            bias("in_proj_bias", 3 * features),
+            weight("out_proj.weight", features, out),
+            bias("out_proj.bias", features),
+        ]
+    }
+
+    pub(super) fn output(&self, inputs: &[&[u32]]) -> Result<Shape, String> {
+        let (input, words) = match inputs {
+            [input] => (input, None),
+            [input, words] => (input, Some(words)),
+            _ => return Err(format!("it reads one or two nodes, not {}", inputs.len())),
+        };
+        let [count, features] = steps(input)?;
+        if features != self.features {
+            return Err(format!("it takes {} features a step", self.features));
+        }
+        if self.heads == 0 || features % self.heads != 0 {
+            return Err(format!(
+                "{features} features cannot be shared out to {} heads",
+                self.heads
+            ));
+        }
+        match words {
+            Some(words) if **words != [count] => Err(of_words(count)),
+            _ => Ok(input.to_vec()),
+        }
+    }
+
+    /// Multiply-accumulates: four projections of every step, and every step with every other twice.
+    pub(super) fn operations(&self, output: &[u32]) -> u64 {
+        let (count, features) = (u64::from(output[0]), u64::from(self.features));
+        count * features * (4 * features + 2 * count)
+    }
+}
