@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Context, Outcome};
 use crate::dataset::{
-    self, DatasetError, Entry, Found, Images, Library, Part, Progress, Receipt, Via,
+    self, DatasetError, Entry, Found, Kind, Library, Loaded, Progress, Receipt, Via,
 };
 
 #[derive(Debug, clap::Args)]
@@ -51,6 +51,8 @@ enum From {
     Url,
     /// A package of the operating system: tells the command
     System,
+    /// Its owner's git repository: tells the command
+    Git,
 }
 
 impl From {
@@ -59,6 +61,7 @@ impl From {
             Self::Pip => Via::Pip,
             Self::Url => Via::Url,
             Self::System => Via::System,
+            Self::Git => Via::Git,
         }
     }
 }
@@ -127,8 +130,8 @@ impl Row {
     fn of(entry: &'static Entry, library: &Library) -> Self {
         let look = || -> Result<State, DatasetError> {
             let found = library.find(entry.name)?;
-            let images = dataset::load(entry.name, &found.folder)?;
-            Ok(State::Here { found, train: images.train.len(), test: images.test.len() })
+            let [train, test] = dataset::load(entry.name, &found.folder)?.len();
+            Ok(State::Here { found, train, test })
         };
         let state = match look() {
             Ok(state) => state,
@@ -277,84 +280,117 @@ impl Done {
 fn info(name: &str, context: &Context) -> anyhow::Result<Outcome> {
     let entry = dataset::entry(name)?;
     let found = library(context).find(name)?;
-    let images = dataset::load(name, &found.folder)?;
+    let loaded = dataset::load(name, &found.folder)?;
     if context.json {
-        let text = serde_json::to_string_pretty(&describe_as_json(entry, &found, &images))?;
+        let text = serde_json::to_string_pretty(&describe_as_json(entry, &found, &loaded))?;
         println!("{text}");
     } else {
-        describe(entry, &found, &images);
+        describe(entry, &found, &loaded);
     }
     Ok(Outcome::Fine)
 }
 
-fn describe(entry: &Entry, found: &Found, images: &Images) {
-    let [channels, height, width] = images.shape;
-    let colour = if channels == 1 { "grey" } else { "colour" };
+fn describe(entry: &Entry, found: &Found, loaded: &Loaded) {
     let files: Vec<_> = found.files.iter().filter_map(|file| file.file_name()?.to_str()).collect();
     println!("{}: {}", entry.name, entry.title);
     println!("  found as  {}", found.source);
     println!("  folder    {}", found.folder.display());
     println!("  files     {}", files.join(", "));
     println!("  digest    BLAKE3 {}", found.digest);
-    println!(
-        "  images    {height}×{width} {colour}, [{channels}, {height}, {width}], bytes 0 to 255"
-    );
+    println!("  {}", examples(entry.kind));
+    let [train, test] = loaded.len();
     println!(
         "  splits    train {}, test {}; val is carved from train by a stage's val-fraction and split-seed",
-        share(images.train.len(), entry.whole[0]),
-        share(images.test.len(), entry.whole[1])
+        share(train, entry.whole[0]),
+        share(test, entry.whole[1])
     );
     println!("  licence   {}", entry.licence);
     println!("  cite      {}", entry.citation);
-    println!("  classes   {}", images.classes);
-    let (train, test) = (images.train.balance(images.classes), images.test.balance(images.classes));
-    if images.classes > 20 {
+    println!("  classes   {}", entry.classes());
+    let [train, test] = loaded.labels().map(|labels| balance(&labels, entry.classes()));
+    if entry.classes() > 20 {
         println!("            {} in train, {} in test", span(&train), span(&test));
         return;
     }
-    println!("            {:>2} {:12} {:>7} {:>7}", "", "", "train", "test");
-    for (label, name) in images.class_names.iter().enumerate() {
+    let width = entry.class_names.iter().map(|name| name.len()).max().unwrap_or(0).max(12);
+    println!("            {:>2} {:width$} {:>7} {:>7}", "", "", "train", "test");
+    for (label, name) in entry.class_names.iter().enumerate() {
         let (train, test) = (grouped(train[label]), grouped(test[label]));
-        println!("            {label:>2} {name:12} {train:>7} {test:>7}");
+        println!("            {label:>2} {name:width$} {train:>7} {test:>7}");
     }
 }
 
-/// How many images a split has, and how many the owner's where those are others.
+/// What the examples are, as a line of the description.
+fn examples(kind: Kind) -> String {
+    match kind {
+        Kind::Images { shape: [channels, height, width] } => {
+            let colour = if channels == 1 { "grey" } else { "colour" };
+            format!(
+                "images    {height}×{width} {colour}, [{channels}, {height}, {width}], bytes 0 to 255"
+            )
+        }
+        Kind::Recordings { rate } => {
+            format!("sound     one channel, 16 bits, {} samples a second", grouped(rate as usize))
+        }
+        Kind::Bags { words } => format!("texts     counts of {} words", grouped(words as usize)),
+        Kind::Texts => "texts     as they are; a stage numbers their words".to_owned(),
+    }
+}
+
+/// How many of these labels each of `classes` classes has.
+fn balance(labels: &[u8], classes: u32) -> Vec<usize> {
+    let mut counts = vec![0; classes as usize];
+    for &label in labels {
+        counts[usize::from(label)] += 1;
+    }
+    counts
+}
+
+/// How many examples a split has, and how many the owner's where those are others.
 fn share(here: usize, whole: usize) -> String {
     let text = grouped(here);
     if here == whole { text } else { format!("{text} (the owner's has {})", grouped(whole)) }
 }
 
-/// How many images the classes have, in a few words.
+/// How many examples the classes have, in a few words.
 fn span(counts: &[usize]) -> String {
     match (counts.iter().min(), counts.iter().max()) {
-        (Some(least), Some(most)) if least < most => format!("{least} to {most} images each"),
-        (Some(least), _) => format!("{least} images each"),
-        _ => "no image".to_owned(),
+        (Some(least), Some(most)) if least < most => format!("{least} to {most} each"),
+        (Some(least), _) => format!("{least} each"),
+        _ => "none".to_owned(),
     }
 }
 
-fn describe_as_json(entry: &Entry, found: &Found, images: &Images) -> Value {
-    let split = |part: &Part, whole: usize| {
-        let balance = part.balance(images.classes);
-        json!({ "images": part.len(), "owner-images": whole, "balance": balance })
+fn describe_as_json(entry: &Entry, found: &Found, loaded: &Loaded) -> Value {
+    let split = |labels: &[u8], whole: usize| {
+        let balance = balance(labels, entry.classes());
+        json!({ "examples": labels.len(), "owner-examples": whole, "balance": balance })
     };
-    json!({
+    let [train, test] = loaded.labels();
+    let mut value = json!({
         "name": entry.name,
         "title": entry.title,
         "source": found.source,
         "folder": found.folder,
         "files": found.files,
         "digest": found.digest,
-        "shape": images.shape,
-        "class-names": images.class_names,
+        "class-names": entry.class_names,
         "splits": {
-            "train": split(&images.train, entry.whole[0]),
-            "test": split(&images.test, entry.whole[1]),
+            "train": split(&train, entry.whole[0]),
+            "test": split(&test, entry.whole[1]),
         },
         "licence": entry.licence,
         "citation": entry.citation,
-    })
+    });
+    let (kind, key, detail) = match entry.kind {
+        Kind::Images { shape } => ("images", "shape", json!(shape)),
+        Kind::Recordings { rate } => ("recordings", "rate", json!(rate)),
+        Kind::Bags { words } => ("bags-of-words", "words", json!(words)),
+        Kind::Texts => ("texts", "words", Value::Null),
+    };
+    value["kind"] = json!(kind);
+    value[key] = detail;
+    value
 }
 
 fn path(name: &str, context: &Context) -> anyhow::Result<Outcome> {
@@ -398,7 +434,7 @@ mod tests {
 
     #[test]
     fn a_balance_is_told_in_a_few_words() {
-        assert_eq!(span(&[150, 150]), "150 images each");
-        assert_eq!(span(&[3, 9, 4]), "3 to 9 images each");
+        assert_eq!(span(&[150, 150]), "150 each");
+        assert_eq!(span(&[3, 9, 4]), "3 to 9 each");
     }
 }

@@ -4,15 +4,15 @@
 
 use std::path::PathBuf;
 
-use super::Part;
-use super::entry::{Distribution, Entry, File, ReadSplits, needed};
+use super::entry::{Distribution, Entry, File, Read, ReadSplits, needed};
 use super::fetch::{Origins, Remote};
 use super::format::cifar::{self, Label};
+use super::{Kind, Part};
 
 pub(super) static CIFAR10: Entry = Entry {
     name: "cifar10",
     title: "CIFAR-10, photographs of 10 kinds of things",
-    shape: [3, 32, 32],
+    kind: Kind::Images { shape: [3, 32, 32] },
     class_names: &[
         "airplane",
         "automobile",
@@ -47,6 +47,7 @@ pub(super) static CIFAR10: Entry = Entry {
             ],
         }],
         system: None,
+        repository: None,
     },
     distributions: &[Distribution {
         what: "official binary files",
@@ -58,14 +59,14 @@ pub(super) static CIFAR10: Entry = Entry {
             File::optional(&["data_batch_4.bin"]),
             File::optional(&["data_batch_5.bin"]),
         ],
-        read: read_10,
+        read: Read::Images(read_10),
     }],
 };
 
 pub(super) static CIFAR100: Entry = Entry {
     name: "cifar100",
     title: "CIFAR-100, photographs of 100 kinds of things",
-    shape: [3, 32, 32],
+    kind: Kind::Images { shape: [3, 32, 32] },
     class_names: FINE,
     whole: [50_000, 10_000],
     licence: LICENCE,
@@ -82,11 +83,12 @@ pub(super) static CIFAR100: Entry = Entry {
             members: &["train.bin", "test.bin"],
         }],
         system: None,
+        repository: None,
     },
     distributions: &[Distribution {
         what: "official binary files",
         files: &[File::needed(&["train.bin"]), File::needed(&["test.bin"])],
-        read: read_100,
+        read: Read::Images(read_100),
     }],
 };
 
@@ -144,7 +146,7 @@ mod tests {
         assert!(load("cifar10", folder.path()).is_err());
         file(&folder, "data_batch_4.bin", &record(4, 44));
         file(&folder, "data_batch_2.bin", &[record(2, 22), record(3, 33)].concat());
-        let images = load("cifar10", folder.path()).unwrap();
+        let images = load("cifar10", folder.path()).unwrap().images().unwrap();
         assert_eq!(images.train.labels, [2, 3, 4]);
         assert_eq!(images.train.pixels.len(), 3 * 3072);
         assert_eq!(images.test.labels, [7]);

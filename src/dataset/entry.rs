@@ -3,7 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::fetch::Origins;
-use super::{DatasetError, Images, Part, cifar, fashion_mnist, mnist, optdigits, usps};
+use super::{
+    Bag, Bags, DatasetError, Images, Kind, Loaded, Part, Recording, Recordings, Text, Texts,
+    amazon_reviews, cifar, fashion_mnist, fsdd, mnist, newsgroups, optdigits, usps,
+};
 use crate::experiment::spec::Data;
 
 /// A dataset that graftwork knows.
@@ -13,17 +16,17 @@ pub struct Entry {
     pub name: &'static str,
     /// What it is, in a line.
     pub title: &'static str,
-    /// Shape of one image, `[channels, height, width]`.
-    pub shape: [u32; 3],
+    /// What its examples are.
+    pub kind: Kind,
     /// What the classes are, by label.
     pub class_names: &'static [&'static str],
-    /// Images of the owner's training and test split; a distribution may hold fewer.
+    /// Examples of the owner's training and test split; a distribution may hold fewer.
     pub whole: [usize; 2],
     /// Under which licence its owner gives it.
     pub licence: &'static str,
     /// What to cite.
     pub citation: &'static str,
-    /// Raised when the same files would be read as other images; part of the digest.
+    /// Raised when the same files would be read as other examples; part of the digest.
     pub(super) revision: u32,
     /// Folders in which the owner's archive unpacks itself.
     pub(super) folders: &'static [&'static str],
@@ -43,30 +46,47 @@ pub(super) struct Distribution {
     /// What it is, for people.
     pub what: &'static str,
     pub files: &'static [File],
-    /// Reads the training and the test split; gets a path for each of `files`, none for an optional
-    /// file that is absent.
-    pub read: fn(&[Option<PathBuf>]) -> ReadSplits,
+    pub read: Read,
 }
 
-/// The training and the test split.
+/// Reads the training and the test split; gets a path for each file of the distribution, none for an
+/// optional file that is absent.
+type ReadWith<T> = fn(&[Option<PathBuf>]) -> Result<(T, T), DatasetError>;
+
+/// How the examples are read, by what they are.
+#[derive(Debug)]
+pub(super) enum Read {
+    Images(ReadWith<Part>),
+    Recordings(ReadWith<Vec<Recording>>),
+    Bags(ReadWith<Vec<Bag>>),
+    Texts(ReadWith<Vec<Text>>),
+}
+
+/// The training and the test split of images.
 pub(super) type ReadSplits = Result<(Part, Part), DatasetError>;
 
-/// A file of a distribution.
+/// A file of a distribution, or a folder that is read as one.
 #[derive(Debug)]
 pub(super) struct File {
     /// Names that it goes by; the first that is there is taken.
     pub names: &'static [&'static str],
     /// Whether the distribution can do without it. One optional file must be there, if any is listed.
     pub optional: bool,
+    /// Whether it is a folder.
+    pub is_folder: bool,
 }
 
 impl File {
     pub(super) const fn needed(names: &'static [&'static str]) -> Self {
-        Self { names, optional: false }
+        Self { names, optional: false, is_folder: false }
     }
 
     pub(super) const fn optional(names: &'static [&'static str]) -> Self {
-        Self { names, optional: true }
+        Self { names, optional: true, is_folder: false }
+    }
+
+    pub(super) const fn folder(names: &'static [&'static str]) -> Self {
+        Self { names, optional: false, is_folder: true }
     }
 }
 
@@ -99,7 +119,7 @@ impl Located {
 }
 
 /// Every dataset, in the order of the language.
-pub fn catalogue() -> [&'static Entry; 6] {
+pub fn catalogue() -> [&'static Entry; 9] {
     Data::NAMES.map(|name| entry(name).expect("a test reads every name of the language"))
 }
 
@@ -115,6 +135,9 @@ pub fn entry(name: &str) -> Result<&'static Entry, DatasetError> {
         "fashion-mnist" => &fashion_mnist::FASHION_MNIST,
         "cifar10" => &cifar::CIFAR10,
         "cifar100" => &cifar::CIFAR100,
+        "fsdd" => &fsdd::FSDD,
+        "amazon-reviews" => &amazon_reviews::AMAZON_REVIEWS,
+        "newsgroups" => &newsgroups::NEWSGROUPS,
         _ => {
             let known = Data::NAMES.join(", ");
             return Err(DatasetError::Unknown { name: name.to_owned(), known });
@@ -145,29 +168,50 @@ impl Entry {
         })
     }
 
-    pub(super) fn load(&self, folder: &Path) -> Result<Images, DatasetError> {
+    pub(super) fn load(&self, folder: &Path) -> Result<Loaded, DatasetError> {
         let located = self.locate(folder).ok_or_else(|| DatasetError::NotFound {
             name: self.name.to_owned(),
             searched: vec![folder.to_owned()],
             incomplete: None,
         })?;
-        let (train, test) = (located.distribution.read)(&located.paths)?;
-        let pixels = self.shape.iter().product::<u32>() as usize;
+        let paths = &located.paths;
+        let loaded = match (&located.distribution.read, self.kind) {
+            (Read::Images(read), Kind::Images { shape }) => {
+                let (train, test) = read(paths)?;
+                Loaded::Images(self.images(shape, train, test))
+            }
+            (Read::Recordings(read), _) => {
+                let (train, test) = read(paths)?;
+                Loaded::Recordings(Recordings { train, test })
+            }
+            (Read::Bags(read), _) => {
+                let (train, test) = read(paths)?;
+                Loaded::Bags(Bags { train, test })
+            }
+            (Read::Texts(read), _) => {
+                let (train, test) = read(paths)?;
+                Loaded::Texts(Texts { train, test })
+            }
+            (Read::Images(_), kind) => unreachable!("{} is of the kind {kind:?}", self.name),
+        };
+        let is_class = |&label: &u8| u32::from(label) < self.classes();
+        assert!(loaded.labels().iter().flatten().all(is_class), "the readers check labels");
+        Ok(loaded)
+    }
+
+    fn images(&self, shape: [u32; 3], train: Part, test: Part) -> Images {
+        let pixels = shape.iter().product::<u32>() as usize;
         for part in [&train, &test] {
-            assert!(
-                part.pixels.len() == part.len() * pixels
-                    && part.labels.iter().all(|&label| u32::from(label) < self.classes()),
-                "the readers check shapes and labels"
-            );
+            assert_eq!(part.pixels.len(), part.len() * pixels, "the readers check shapes");
         }
-        Ok(Images {
+        Images {
             name: self.name.to_owned(),
-            shape: self.shape,
+            shape,
             classes: self.classes(),
             class_names: self.class_names.iter().map(ToString::to_string).collect(),
             train,
             test,
-        })
+        }
     }
 }
 
@@ -186,7 +230,8 @@ fn locate(distribution: &'static Distribution, folder: &Path) -> Option<Located>
 }
 
 fn path_of(file: &File, folder: &Path) -> Option<PathBuf> {
-    file.names.iter().map(|name| folder.join(name)).find(|path| path.is_file())
+    let is_there = |path: &PathBuf| if file.is_folder { path.is_dir() } else { path.is_file() };
+    file.names.iter().map(|name| folder.join(name)).find(is_there)
 }
 
 /// The path of a file that the distribution cannot do without.
@@ -197,24 +242,41 @@ pub(super) fn needed(paths: &[Option<PathBuf>], index: usize) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::experiment::spec::{Data, Dataset};
+    use crate::experiment::spec::{AmazonReviews, Category, Content, Fsdd, Group};
 
     #[test]
     fn the_catalogue_agrees_with_the_language() {
-        let options = Dataset::default;
-        let spec = [
-            Data::Mnist(options()),
-            Data::Usps(options()),
-            Data::Optdigits(options()),
-            Data::FashionMnist(options()),
-            Data::Cifar10(options()),
-            Data::Cifar100(options()),
-        ];
-        for (entry, data) in catalogue().into_iter().zip(spec) {
+        for entry in catalogue() {
+            let options = match entry.name {
+                "amazon-reviews" => serde_json::json!({ "category": "books" }),
+                _ => serde_json::json!({}),
+            };
+            let data: Data =
+                serde_json::from_value(serde_json::json!({ entry.name: options })).unwrap();
             assert_eq!(entry.name, data.name());
-            assert_eq!(entry.shape, data.stored_shape(), "{}", entry.name);
             assert_eq!(entry.classes(), data.classes(), "{}", entry.name);
+            let kind = match data.content() {
+                Content::Images(_, shape) => Kind::Images { shape },
+                Content::Recordings(_) => Kind::Recordings { rate: Fsdd::RATE },
+                Content::Bags(_) => Kind::Bags { words: AmazonReviews::WORDS },
+                Content::Texts(_) => Kind::Texts,
+            };
+            assert_eq!(entry.kind, kind, "{}", entry.name);
+            for distribution in entry.distributions {
+                let agrees = match distribution.read {
+                    Read::Images(_) => matches!(kind, Kind::Images { .. }),
+                    Read::Recordings(_) => matches!(kind, Kind::Recordings { .. }),
+                    Read::Bags(_) => matches!(kind, Kind::Bags { .. }),
+                    Read::Texts(_) => matches!(kind, Kind::Texts),
+                };
+                assert!(agrees, "{}: {}", entry.name, distribution.what);
+            }
         }
+        assert_eq!(entry("newsgroups").unwrap().class_names, Group::ALL.map(Group::as_str));
+        assert_eq!(
+            Category::ALL.len() * 2,
+            amazon_reviews::AMAZON_REVIEWS.distributions[0].files.len()
+        );
     }
 
     #[test]
@@ -223,7 +285,8 @@ mod tests {
         assert_eq!(
             message,
             "no dataset is called `fashionmnist` (did you mean `fashion-mnist`?); \
-             there are: mnist, usps, optdigits, fashion-mnist, cifar10, cifar100"
+             there are: mnist, usps, optdigits, fashion-mnist, cifar10, cifar100, \
+             fsdd, amazon-reviews, newsgroups"
         );
         assert!(!entry("xyz").unwrap_err().to_string().contains("did you mean"));
     }

@@ -82,6 +82,14 @@ pub enum DatasetError {
         /// The package.
         package: &'static str,
     },
+    /// The dataset is in a git repository, which is for the user to clone.
+    #[error("it is in a git repository; run: git clone --depth 1 {repository} {}", .folder.display())]
+    Repository {
+        /// Its address.
+        repository: &'static str,
+        /// The folder in which the dataset is looked for.
+        folder: PathBuf,
+    },
     /// A file cannot be downloaded.
     #[error("cannot download {url}: {reason}")]
     Download {

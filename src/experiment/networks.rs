@@ -6,12 +6,13 @@ use std::rc::Rc;
 use super::check::Name;
 use super::command;
 use super::fault::{Code, Fault, Sources, Span, list, nearest};
+use super::fit;
 use super::grammar::Names;
 use super::meaning::Variant;
 use super::rewind;
 use super::spec::{
-    Adapt, Data, EarlyStopping, Evaluate, Finetune, Import, Keep, Loss, Model, Optimizer, Pretrain,
-    Split, Stage,
+    Adapt, Content, Data, EarlyStopping, Evaluate, Finetune, Import, Keep, Loss, Model, Optimizer,
+    Pretrain, Split, Stage,
 };
 use super::tree::{Entry, Value};
 use crate::network::zoo::{self, BuildError, BuildFault, Place};
@@ -66,13 +67,20 @@ pub(super) fn analyse(
     let network = match stage {
         Stage::Pretrain(Pretrain { model, data, .. })
         | Stage::Import(Import { model, data, .. }) => built(site, model, data, faults),
-        Stage::Prune(_) => {
+        Stage::Prune(prune) => {
+            let data = prune.data.iter().map(|data| ("data", data));
+            faults.extend(
+                data.filter_map(|(key, data)| fit::check(site, key, data, from.as_deref()?)),
+            );
             let point = points.first();
             faults
                 .extend(point.and_then(|point| rewind::check(site, stage, point, from.as_deref())));
             from
         }
         Stage::Finetune(finetune) => {
+            faults.extend(
+                from.as_deref().and_then(|from| fit::check(site, "data", &finetune.data, from)),
+            );
             let network = from.map(|network| re_headed(finetune, network));
             teacher(site, finetune, input("teacher"), network.as_deref(), faults);
             network
@@ -81,11 +89,18 @@ pub(super) fn analyse(
             faults.extend(one_domain(site, adapt));
             faults.extend(joint_and_specific(site, adapt));
             adapt_classes(site, adapt, from.as_deref(), faults);
+            let both = [("source", &adapt.source), ("target", &adapt.target)].into_iter();
+            faults.extend(
+                both.filter_map(|(key, data)| fit::check(site, key, data, from.as_deref()?)),
+            );
             from
         }
         Stage::Evaluate(evaluate) => {
             faults.extend(evaluate_split(site, evaluate));
             faults.extend(from.as_deref().and_then(|from| evaluate_classes(site, evaluate, from)));
+            faults.extend(
+                from.as_deref().and_then(|from| fit::check(site, "data", &evaluate.data, from)),
+            );
             from
         }
         Stage::Command(_) => None,
@@ -146,7 +161,7 @@ impl Site<'_> {
     }
 
     /// Where the name of the alternative that a key chooses stands, with the key if they are one word.
-    fn choice(&self, keys: &[&str]) -> Span {
+    pub(super) fn choice(&self, keys: &[&str]) -> Span {
         let Some(entry) = self.entry(keys) else { return self.key };
         let Some((_, chosen)) = entry.tree.table().and_then(|table| table.first()) else {
             return entry.tree.span;
@@ -194,7 +209,7 @@ impl<'a> Training<'a> {
 
     fn check(&self, site: &Site<'_>, faults: &mut Vec<Fault>) {
         let (key, data) = self.data;
-        if data.options().val_fraction == 0.0 {
+        if data.batching().val_fraction == 0.0 {
             let chooses = [
                 (self.keep == Keep::Best).then_some(("keep", "the best epoch is chosen")),
                 self.early_stopping.map(|_| ("early-stopping", "the end is chosen")),
@@ -264,8 +279,7 @@ fn built(
     data: &Data,
     faults: &mut Vec<Fault>,
 ) -> Option<Rc<Network>> {
-    let shape = data.shape();
-    let BuildError { place, fault } = match zoo::build(model, &shape, data.classes()) {
+    let BuildError { place, fault } = match zoo::build_for(model, data) {
         Ok(network) => return Some(Rc::new(network)),
         Err(error) => error,
     };
@@ -281,29 +295,28 @@ fn too_small(site: &Site<'_>, model: &Model, data: &Data, error: &ShapeError) ->
     let shape = data.shape();
     let span = site.choice(&["model"]);
     let name = site.sources.quote(span).rsplit('.').next().unwrap_or_default().to_owned();
-    let message =
-        format!("`{name}` cannot take images of `{}`, which are {}", data.name(), Extents(&shape));
+    let message = format!(
+        "`{name}` cannot take {} of `{}`, which are {}",
+        data.what(),
+        data.name(),
+        Extents(&shape)
+    );
     let label = format!(
         "layer `{}` gets {}, and {}",
         error.node,
         error.inputs.first().map_or(String::new(), |shape| Extents(shape).to_string()),
         error.reason
     );
-    let fits =
-        |extent: &u32| zoo::build(model, &[shape[0], *extent, *extent], data.classes()).is_ok();
     let fault = site.fault(Code::Shape, span, &message).label(label);
-    let resized = data.options().size.is_some();
-    let (place, note) = if resized {
-        (site.key(&["data", data.name(), "size"]), "resizes the images")
+    let (place, note) = if matches!(data.content(), Content::Images(options, _) if options.size.is_some())
+    {
+        (site.key(&["data", data.name(), "size"]), "resizes the images".to_owned())
     } else {
-        (site.choice(&["data"]), "gives the images")
+        (site.choice(&["data"]), format!("gives the {}", data.what()))
     };
     let fault = fault.note(site.sources, place, note);
-    // What fits an image fits every larger one.
-    let sizes: Vec<u32> = (1..=64).collect();
-    let smallest = sizes.get(sizes.partition_point(|extent| !fits(extent)));
-    match smallest {
-        Some(&smallest) => {
+    match smallest_image(model, data) {
+        Some(smallest) => {
             let size = smallest.max(28);
             fault.help(format!(
                 "it needs at least {smallest}×{smallest}: resize the images with `data.{}.size = [{size}, {size}]`",
@@ -326,7 +339,7 @@ fn no_network(site: &Site<'_>, data: &Data, place: &[Place], fault: &BuildFault)
                 // What joins several says which of them do not fit.
                 _ => fault.label(error.reason.clone()),
             };
-            let images = format!("images are {}", Extents(&data.shape()));
+            let images = format!("{} are {}", data.what(), Extents(&data.shape()));
             fault.note(site.sources, site.choice(&["data"]), images)
         }
         BuildFault::SameName(name) => {
@@ -350,6 +363,16 @@ fn no_network(site: &Site<'_>, data: &Data, place: &[Place], fault: &BuildFault)
             fault.help("end the list with `{ classifier = {} }`, which has as many outputs as there are classes")
         }
     }
+}
+
+/// Height and width of the smallest square images that a model takes, where size is what it lacks.
+fn smallest_image(model: &Model, data: &Data) -> Option<u32> {
+    let Content::Images(_, [channels, ..]) = data.content() else { return None };
+    let fits =
+        |extent: &u32| zoo::build(model, &[channels, *extent, *extent], data.classes()).is_ok();
+    // What fits an image fits every larger one.
+    let sizes: Vec<u32> = (1..=64).collect();
+    sizes.get(sizes.partition_point(|extent| !fits(extent))).copied()
 }
 
 /// The network with the head that the data needs.
@@ -404,12 +427,15 @@ fn teacher(
     if let Some(student) = student.filter(|student| student.input_shape() != network.input_shape())
     {
         let (theirs, ours) = (Extents(network.input_shape()), Extents(student.input_shape()));
-        let message = format!("teacher {text:?} takes images of {theirs}, and the student {ours}");
+        let what = finetune.data.what();
+        let message = format!("teacher {text:?} takes {what} of {theirs}, and the student {ours}");
         let fault = site.fault(Code::Shape, *span, &message).label(format!("takes {theirs}"));
-        faults
-            .push(fault.help(
-                "train both on one size, which `size = [HEIGHT, WIDTH]` of the dataset sets",
-            ));
+        faults.push(fault.help(match finetune.data.content() {
+            Content::Images(..) => {
+                "train both on one size, which `size = [HEIGHT, WIDTH]` of the dataset sets"
+            }
+            _ => "train both on data that is read in the same way",
+        }));
     }
 }
 
@@ -421,9 +447,14 @@ fn one_domain(site: &Site<'_>, adapt: &Adapt) -> Option<Fault> {
     }
     let message = format!("source and target are one domain, `{domain}`");
     let fault = site.fault(Code::Domain, site.choice(&["target"]), &message);
-    let fault = fault.label("the same images");
+    let fault = fault.label(format!("the same {}", adapt.target.what()));
     let fault = fault.note(site.sources, site.choice(&["source"]), "the source");
-    Some(fault.help("choose another dataset, or another `size` of this one"))
+    Some(fault.help(match adapt.target.content() {
+        Content::Images(..) => "choose another dataset, or another `size` of this one",
+        Content::Recordings(_) => "choose other `speakers`",
+        Content::Bags(_) => "choose another `category`",
+        Content::Texts(_) => "choose other `groups`",
+    }))
 }
 
 /// A layer that each domain has its own copy of cannot take both domains in one batch.
@@ -472,7 +503,7 @@ fn adapt_classes(site: &Site<'_>, adapt: &Adapt, from: Option<&Network>, faults:
 }
 
 fn evaluate_split(site: &Site<'_>, evaluate: &Evaluate) -> Option<Fault> {
-    let is_empty = evaluate.split == Split::Val && evaluate.data.options().val_fraction == 0.0;
+    let is_empty = evaluate.split == Split::Val && evaluate.data.batching().val_fraction == 0.0;
     is_empty.then(|| no_validation(site, "split", "the measure is taken", "data", &evaluate.data))
 }
 
@@ -491,11 +522,20 @@ fn evaluate_classes(site: &Site<'_>, evaluate: &Evaluate, from: &Network) -> Opt
 
 fn with_classes(what: &str, classes: u32) -> String {
     let has_classes = |name: &&str| {
-        let data = serde_json::from_value::<Data>(serde_json::json!({ *name: {} }));
+        // A dataset that cannot be read without being told more is named for what it has in any case.
+        let options = match *name {
+            "amazon-reviews" => serde_json::json!({ "category": "books" }),
+            _ => serde_json::json!({}),
+        };
+        let data = serde_json::from_value::<Data>(serde_json::json!({ *name: options }));
         data.is_ok_and(|data| data.classes() == classes)
     };
     let names = Data::NAMES.iter().copied().filter(has_classes);
-    format!("choose {what} with {classes} classes: {}", list(names))
+    let names = list(names);
+    if names.is_empty() {
+        return format!("choose {what} with {classes} classes");
+    }
+    format!("choose {what} with {classes} classes: {names}")
 }
 
 /// Whether every pattern matches a layer, and whether something is left to train.

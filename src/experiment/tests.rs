@@ -97,7 +97,7 @@ fn a_criterion_that_looks_at_data_gets_that_of_the_training() {
     assert!(matches!(magnitude.criterion, Criterion::Magnitude(_)));
     assert_eq!(magnitude.data, None);
     let data = entropy.data.as_ref().unwrap();
-    assert_eq!((data.name(), data.options().batch_size), ("mnist", 64));
+    assert_eq!((data.name(), data.batching().batch_size), ("mnist", 64));
 
     let stated = load_with(&["thin.data.usps={}"]).trials();
     assert_eq!(prune(&stated[0]).data, None, "magnitude looks at no data");

@@ -145,9 +145,7 @@ impl Trial {
     pub fn network(&self, stage: &str) -> Option<Network> {
         match &**self.stages.get(stage)? {
             Stage::Pretrain(Pretrain { model, data, .. })
-            | Stage::Import(Import { model, data, .. }) => {
-                zoo::build(model, &data.shape(), data.classes()).ok()
-            }
+            | Stage::Import(Import { model, data, .. }) => zoo::build_for(model, data).ok(),
             Stage::Finetune(finetune) => {
                 let network = self.network(&finetune.from)?;
                 let classes = finetune.data.classes();

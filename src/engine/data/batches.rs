@@ -3,14 +3,14 @@
 use tch::{Kind, Tensor};
 
 use super::augment::Changes;
-use super::prepare::Numbers;
+use super::numbers::Numbers;
 use super::set::{BatchRecipe, Set};
 use crate::random;
 
-/// Images and their labels.
+/// Examples and their labels.
 #[derive(Debug)]
 pub struct Batch {
-    /// `[B, C, H, W]`, `f32`, normalised.
+    /// What a network gets, `[B, …]`: `f32`, normalised; numbers of words `i64`.
     pub images: Tensor,
     /// `[B]`, `i64`.
     pub labels: Tensor,
@@ -25,7 +25,7 @@ pub struct Batches<'a> {
 
 impl<'a> Batches<'a> {
     pub(super) fn new(set: &'a Set, recipe: &BatchRecipe, seed: u64, epoch: u64) -> Self {
-        let images = ImageBatches::new(&set.pixels, &set.numbers, recipe, seed, epoch);
+        let images = ImageBatches::new(&set.stored, &set.numbers, recipe, seed, epoch);
         Self { images, labels: &set.labels }
     }
 }
@@ -48,7 +48,7 @@ impl ExactSizeIterator for Batches<'_> {}
 /// Training batches of one epoch without labels; see [`super::Unlabelled::batches`].
 #[derive(Debug)]
 pub struct ImageBatches<'a> {
-    pixels: &'a Tensor,
+    stored: &'a Tensor,
     numbers: &'a Numbers,
     order: Tensor, // [N], i64
     changes: Changes,
@@ -61,21 +61,21 @@ impl<'a> ImageBatches<'a> {
     /// All draws of the epoch are made here, and brought to the device once. They are made in the
     /// order of the epoch, whatever the batch size.
     pub(super) fn new(
-        pixels: &'a Tensor,
+        stored: &'a Tensor,
         numbers: &'a Numbers,
         recipe: &BatchRecipe,
         seed: u64,
         epoch: u64,
     ) -> Self {
-        let n = pixels.size()[0] as usize;
+        let n = stored.size()[0] as usize;
         let mut rng = random::stream(seed, &format!("{}shuffle", recipe.streams), epoch);
         let order =
-            Tensor::from_slice(&random::permutation(n, &mut rng)).to_device(pixels.device());
+            Tensor::from_slice(&random::permutation(n, &mut rng)).to_device(stored.device());
         Self {
-            pixels,
+            stored,
             numbers,
             order,
-            changes: Changes::draw(recipe, n, seed, epoch, pixels.device()),
+            changes: Changes::draw(recipe, n, seed, epoch, stored.device()),
             batch_size: recipe.batch_size,
             step: 0,
             steps: recipe.steps(n),
@@ -92,7 +92,7 @@ impl<'a> ImageBatches<'a> {
         let length = self.batch_size.min(n - start);
         self.step += 1;
         let index = self.order.narrow(0, start as i64, length as i64);
-        let pixels = self.pixels.index_select(0, &index);
+        let pixels = self.stored.index_select(0, &index);
         let pixels = self.changes.apply(pixels, start as i64);
         Some((self.numbers.apply(&pixels), index))
     }
@@ -138,7 +138,7 @@ impl Iterator for EvaluationBatches<'_> {
             return None;
         }
         let part = |tensor: &Tensor| tensor.narrow(0, self.start, length);
-        let images = self.set.numbers.apply(&part(&self.set.pixels));
+        let images = self.set.numbers.apply(&part(&self.set.stored));
         let labels = part(&self.set.labels);
         debug_assert_eq!(labels.kind(), Kind::Int64);
         self.start += length;

@@ -1,26 +1,32 @@
 //! Datasets on the device: splits, batches, augmentation.
 //!
-//! A set is one byte tensor and its labels, on the device as a whole; a batch is an index-select,
-//! augmentation, and conversion to numbers, batched on the device. There are no loader threads.
+//! A set is one tensor (bytes of images or counts of words, samples or logarithms of sound, numbers of
+//! words) and its labels, on the device as a whole; a batch is an index-select, augmentation, and
+//! conversion to numbers, batched on the device. There are no loader threads.
 //!
 //! Invariants, kept by private fields:
 //! - Training batches come from a [`TrainSet`] alone, and nothing becomes a `TrainSet` but what
 //!   [`open`] leaves of the owner's training split after `val` is carved from it. `val` and `test`
 //!   are [`Set`]s, which can only be measured. So nothing trains on test data.
-//! - [`Unlabelled`] holds no labels. Unsupervised adaptation gets its target images through it.
+//! - [`Unlabelled`] holds no labels. Unsupervised adaptation gets its target examples through it.
 
 mod augment;
 mod batches;
-mod prepare;
+mod images;
+mod mel;
+mod numbers;
 mod set;
 mod split;
+mod whole;
 
 use std::path::Path;
 
-use graftwork::dataset::{self, DatasetError, Images};
+use graftwork::dataset::{self, DatasetError, Loaded};
 use graftwork::experiment::spec::Data;
-use tch::Device;
+use numbers::Numbers;
+use tch::{Device, Tensor};
 use thiserror::Error;
+use whole::Whole;
 
 pub use batches::{Batch, Batches, EvaluationBatches, ImageBatches};
 pub use set::{Set, TrainSet, Unlabelled};
@@ -30,7 +36,7 @@ pub use set::{Set, TrainSet, Unlabelled};
 pub enum DataError {
     /// The dataset's files are not what they should be.
     #[error(transparent)]
-    Dataset(#[from] DatasetError),
+    ImageOptions(#[from] DatasetError),
     /// The network takes images that these cannot be made into.
     #[error(
         "dataset `{name}` has images of {stored} channels and the network takes {wanted}; legal are equal numbers, 1 to 3 (grey to colour) and 3 to 1"
@@ -43,16 +49,32 @@ pub enum DataError {
         /// Channels of the network's input.
         wanted: u32,
     },
+    /// The network takes examples of another shape.
+    #[error(
+        "the network takes {taken}, and {what} of `{name}` are {given}; give it the data that it was trained on, read in the same way"
+    )]
+    Shape {
+        /// The dataset.
+        name: String,
+        /// What its examples are.
+        what: &'static str,
+        /// Their shape.
+        given: String,
+        /// The network's input.
+        taken: String,
+    },
     /// Nothing is left to train on.
     #[error(
-        "dataset `{name}`: val-fraction = {val_fraction} leaves no image of {all} to train on; make it smaller"
+        "dataset `{name}`: val-fraction = {val_fraction} leaves none of {all} {what} to train on; make it smaller"
     )]
     NothingToTrain {
         /// The dataset.
         name: String,
+        /// What its examples are.
+        what: &'static str,
         /// The share that became the validation split.
         val_fraction: f64,
-        /// Images of the owner's training split.
+        /// Examples of the owner's training split.
         all: usize,
     },
 }
@@ -74,17 +96,17 @@ pub struct Splits {
 
 /// Reads a dataset onto the device, as a network with that input takes it.
 ///
-/// - input: the network's input, `[channels, height, width]`
+/// - input: the network's input; images are made into it, other examples must have that shape
 ///
 /// # Errors
-/// [`DataError`]: wrong files, or images that cannot become the network's input.
+/// [`DataError`]: wrong files, or examples that cannot become the network's input.
 pub fn open(
     data: &Data,
     folder: &Path,
-    input: [u32; 3],
+    input: &[u32],
     device: Device,
 ) -> Result<Splits, DataError> {
-    prepare(&dataset::load(data.name(), folder)?, data, input, device)
+    prepare(dataset::load(data.name(), folder)?, data, input, device)
 }
 
 /// Splits a dataset in memory and brings it onto the device: what [`open`] does after reading.
@@ -92,39 +114,43 @@ pub fn open(
 /// # Errors
 /// As [`open`].
 pub fn prepare(
-    images: &Images,
+    loaded: Loaded,
     data: &Data,
-    input: [u32; 3],
+    input: &[u32],
     device: Device,
 ) -> Result<Splits, DataError> {
-    let options = data.options();
-    let change = prepare::Change::new(&images.name, images.shape, options.size, input)?;
-    let all = change.apply(&images.train); // [N, C, H, W]
-    let split = split::carve(images.train.len(), options.val_fraction, options.split_seed);
+    let classes = match &loaded {
+        Loaded::Images(images) => images.classes,
+        Loaded::Recordings(_) | Loaded::Bags(_) | Loaded::Texts(_) => data.classes(),
+    };
+    let whole = Whole::new(loaded, data, input)?;
+    let batching = data.batching();
+    let count = whole.train.size()[0] as usize;
+    let split = split::carve(count, batching.val_fraction, batching.split_seed);
     if split.train.is_empty() {
         return Err(DataError::NothingToTrain {
-            name: images.name.clone(),
-            val_fraction: options.val_fraction,
-            all: images.train.len(),
+            name: data.name().to_owned(),
+            what: data.what(),
+            val_fraction: batching.val_fraction,
+            all: count,
         });
     }
-    let labels = prepare::labels(&images.train);
     let part = |indices: &[i64]| {
-        let index = tch::Tensor::from_slice(indices);
-        (all.index_select(0, &index), labels.index_select(0, &index))
+        let index = Tensor::from_slice(indices);
+        (whole.train.index_select(0, &index), whole.train_labels.index_select(0, &index))
     };
     let (train, train_labels) = part(&split.train);
     let (val, val_labels) = part(&split.val);
-    let numbers = prepare::Numbers::new(options.normalize, &train, device);
-    let set = |pixels: tch::Tensor, labels: tch::Tensor| {
-        Set::new(pixels.to_device(device), labels.to_device(device), numbers.shallow_clone())
+    let numbers = Numbers::new(data.content(), &train, device);
+    let set = |stored: Tensor, labels: Tensor| {
+        Set::new(stored.to_device(device), labels.to_device(device), numbers.shallow_clone())
     };
     Ok(Splits {
         name: data.domain(),
-        classes: images.classes,
-        train: TrainSet::new(set(train, train_labels), options),
+        classes,
+        train: TrainSet::new(set(train, train_labels), data),
         val: set(val, val_labels),
-        test: set(change.apply(&images.test), prepare::labels(&images.test)),
+        test: set(whole.test, whole.test_labels),
     })
 }
 

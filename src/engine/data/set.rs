@@ -1,54 +1,54 @@
-//! Sets of images on the device, by what may be done with them.
+//! Sets of examples on the device, by what may be done with them.
 
-use graftwork::experiment::spec::{Augment, Dataset};
+use graftwork::experiment::spec::{Augment, Content, Data};
 use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 
 use super::batches::{Batch, Batches, EvaluationBatches, ImageBatches};
-use super::prepare::Numbers;
+use super::numbers::Numbers;
 use crate::random;
 
-/// Images with labels that can be measured on, and not trained on.
+/// Examples with labels that can be measured on, and not trained on.
 #[derive(Debug)]
 pub struct Set {
-    pub(super) pixels: Tensor, // [N, C, H, W], bytes
+    pub(super) stored: Tensor, // [N, …], as `numbers` takes it
     pub(super) labels: Tensor, // [N], i64
     pub(super) numbers: Numbers,
 }
 
 impl Set {
-    pub(super) fn new(pixels: Tensor, labels: Tensor, numbers: Numbers) -> Self {
-        Self { pixels, labels, numbers }
+    pub(super) fn new(stored: Tensor, labels: Tensor, numbers: Numbers) -> Self {
+        Self { stored, labels, numbers }
     }
 
-    /// Number of images.
+    /// Number of examples.
     pub fn len(&self) -> usize {
         self.labels.size()[0] as usize
     }
 
-    /// Whether there is no image.
+    /// Whether there is no example.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// `n` images, or all where there are fewer, drawn without repetition and unchanged, as one batch.
+    /// `n` examples, or all where there are fewer, drawn without repetition and unchanged, as one batch.
     pub fn sample(&self, n: usize, rng: &mut ChaCha8Rng) -> Batch {
         let mut order = random::permutation(self.len(), rng);
         order.truncate(n);
-        let index = Tensor::from_slice(&order).to_device(self.pixels.device());
+        let index = Tensor::from_slice(&order).to_device(self.stored.device());
         Batch {
-            images: self.numbers.apply(&self.pixels.index_select(0, &index)),
+            images: self.numbers.apply(&self.stored.index_select(0, &index)),
             labels: self.labels.index_select(0, &index),
         }
     }
 
-    /// All images in their order, unchanged, in batches of up to 1,000.
+    /// All examples in their order, unchanged, in batches of up to 1,000.
     pub fn batches(&self) -> EvaluationBatches<'_> {
         EvaluationBatches::new(self)
     }
 }
 
-/// Images with labels to train on.
+/// Examples with labels to train on.
 #[derive(Debug)]
 pub struct TrainSet {
     set: Set,
@@ -65,21 +65,22 @@ pub(super) struct BatchRecipe {
 }
 
 impl TrainSet {
-    pub(super) fn new(set: Set, options: &Dataset) -> Self {
-        let recipe = BatchRecipe {
-            batch_size: options.batch_size.max(1) as usize,
-            augment: options.augment.clone(),
-            streams: "",
+    pub(super) fn new(set: Set, data: &Data) -> Self {
+        let augment = match data.content() {
+            Content::Images(options, _) => options.augment.clone(),
+            Content::Recordings(_) | Content::Bags(_) | Content::Texts(_) => Vec::new(),
         };
+        let batch_size = data.batching().batch_size.max(1) as usize;
+        let recipe = BatchRecipe { batch_size, augment, streams: "" };
         Self { set, recipe }
     }
 
-    /// Number of images.
+    /// Number of examples.
     pub fn len(&self) -> usize {
         self.set.len()
     }
 
-    /// Never: a training set has an image.
+    /// Never: a training set has an example.
     pub fn is_empty(&self) -> bool {
         self.set.is_empty()
     }
@@ -89,41 +90,41 @@ impl TrainSet {
         self.recipe.steps(self.len())
     }
 
-    /// All images in random order, each randomly changed as the experiment says.
+    /// All examples in random order, each randomly changed as the experiment says.
     ///
     /// Order and changes depend on the seed and the epoch alone. The last batch may be smaller; it is
-    /// left out when it would be a single image, which batch normalisation cannot take.
+    /// left out when it would be a single example, which batch normalisation cannot take.
     pub fn batches(&self, seed: u64, epoch: u64) -> Batches<'_> {
         Batches::new(&self.set, &self.recipe, seed, epoch)
     }
 
-    /// The same images to measure on: unchanged, in their order.
+    /// The same examples to measure on: unchanged, in their order.
     pub fn as_set(&self) -> &Set {
         &self.set
     }
 
-    /// The images alone; the labels are dropped.
+    /// The examples alone; the labels are dropped.
     pub fn into_unlabelled(self) -> Unlabelled {
         let recipe = BatchRecipe { streams: "unlabelled/", ..self.recipe };
-        Unlabelled { pixels: self.set.pixels, numbers: self.set.numbers, recipe }
+        Unlabelled { stored: self.set.stored, numbers: self.set.numbers, recipe }
     }
 }
 
-/// Images to train on whose labels are not known: there are none in here.
+/// Examples to train on whose labels are not known: there are none in here.
 #[derive(Debug)]
 pub struct Unlabelled {
-    pub(super) pixels: Tensor, // [N, C, H, W], bytes
+    pub(super) stored: Tensor, // [N, …], as `numbers` takes it
     pub(super) numbers: Numbers,
     recipe: BatchRecipe,
 }
 
 impl Unlabelled {
-    /// Number of images.
+    /// Number of examples.
     pub fn len(&self) -> usize {
-        self.pixels.size()[0] as usize
+        self.stored.size()[0] as usize
     }
 
-    /// Never: a training set has an image.
+    /// Never: a training set has an example.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -135,12 +136,12 @@ impl Unlabelled {
 
     /// As [`TrainSet::batches`], without labels and with draws of its own.
     pub fn batches(&self, seed: u64, epoch: u64) -> ImageBatches<'_> {
-        ImageBatches::new(&self.pixels, &self.numbers, &self.recipe, seed, epoch)
+        ImageBatches::new(&self.stored, &self.numbers, &self.recipe, seed, epoch)
     }
 }
 
 impl BatchRecipe {
-    /// Batches of an epoch over `n` images: whole ones, and a last one of more than one image.
+    /// Batches of an epoch over `n` examples: whole ones, and a last one of more than one example.
     pub(super) fn steps(&self, n: usize) -> usize {
         match (n / self.batch_size, n % self.batch_size) {
             (0, _) => 1,

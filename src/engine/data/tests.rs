@@ -1,7 +1,9 @@
 //! The whole way from images in memory to batches.
 
-use graftwork::dataset::{Images, Part};
-use graftwork::experiment::spec::{Augment, Data, Dataset, HorizontalFlip, Normalize, RandomCrop};
+use graftwork::dataset::{Images, Loaded, Part};
+use graftwork::experiment::spec::{
+    Augment, Data, HorizontalFlip, ImageOptions, Normalize, RandomCrop,
+};
 use tch::{Device, Kind, Tensor};
 
 use super::*;
@@ -24,16 +26,16 @@ fn images(n: usize) -> Images {
     }
 }
 
-fn data(change: impl FnOnce(&mut Dataset)) -> Data {
+fn data(change: impl FnOnce(&mut ImageOptions)) -> Data {
     // Zero and one as they are: `Unit` divides by 255, which the tests multiply with.
     let mut options =
-        Dataset { val_fraction: 0.0, normalize: Normalize::Unit, ..Dataset::default() };
+        ImageOptions { val_fraction: 0.0, normalize: Normalize::Unit, ..ImageOptions::default() };
     change(&mut options);
     Data::Usps(options)
 }
 
-fn splits(n: usize, change: impl FnOnce(&mut Dataset)) -> Splits {
-    prepare(&images(n), &data(change), [1, 3, 4], Device::Cpu).unwrap()
+fn splits(n: usize, change: impl FnOnce(&mut ImageOptions)) -> Splits {
+    prepare(Loaded::Images(images(n)), &data(change), &[1, 3, 4], Device::Cpu).unwrap()
 }
 
 /// The bytes that a batch's images were made of.
@@ -110,7 +112,7 @@ fn measuring_goes_through_all_images_in_their_order_and_changes_nothing() {
 fn large_sets_are_measured_in_batches_of_a_thousand() {
     let mut large = images(2);
     large.test = Part { pixels: vec![7; 2001 * 12], labels: vec![1; 2001] };
-    let splits = prepare(&large, &data(|_| {}), [1, 3, 4], Device::Cpu).unwrap();
+    let splits = prepare(Loaded::Images(large), &data(|_| {}), &[1, 3, 4], Device::Cpu).unwrap();
     let sizes: Vec<i64> = splits.test.batches().map(|batch| batch.images.size()[0]).collect();
     assert_eq!(sizes, [1000, 1000, 1]);
 }
@@ -207,7 +209,7 @@ fn normalisation_is_as_named_and_its_constants_are_the_training_splits() {
         images.train.pixels = [[0; 12], [255; 12]].concat();
         images.test.pixels = vec![51; 24];
         let data = data(|options| options.normalize = normalize);
-        let splits = prepare(&images, &data, [1, 3, 4], Device::Cpu).unwrap();
+        let splits = prepare(Loaded::Images(images), &data, &[1, 3, 4], Device::Cpu).unwrap();
         let values = |set: &Set| -> Vec<f32> {
             let batch = set.batches().next().unwrap();
             batch.images.view([-1]).try_into().unwrap()
@@ -225,11 +227,11 @@ fn normalisation_is_as_named_and_its_constants_are_the_training_splits() {
 
 #[test]
 fn nothing_to_train_on_is_an_error() {
-    let error =
-        prepare(&images(2), &data(|options| options.val_fraction = 0.9), [1, 3, 4], Device::Cpu);
+    let data = data(|options| options.val_fraction = 0.9);
+    let error = prepare(Loaded::Images(images(2)), &data, &[1, 3, 4], Device::Cpu);
     assert_eq!(
         error.unwrap_err().to_string(),
-        "dataset `usps`: val-fraction = 0.9 leaves no image of 2 to train on; make it smaller"
+        "dataset `usps`: val-fraction = 0.9 leaves none of 2 images to train on; make it smaller"
     );
 }
 

@@ -10,7 +10,6 @@
 
 use graftwork::experiment::spec::{Adapt, Data, Split};
 
-use super::finetune::image_shape;
 use super::{Context, Ended, StageError};
 use crate::adapt::{Adaptation, Domains, SOURCE, TARGET, Transfer};
 use crate::data::{self, Set, Splits, Unlabelled};
@@ -93,7 +92,7 @@ fn one_domain(model: Model, source: &str) -> Model {
 
 fn open(data: &Data, model: &Model, context: &Context<'_>) -> Result<Splits, StageError> {
     let folder = context.data_folder(data.name())?;
-    let splits = data::open(data, folder, image_shape(model)?, model.device())?;
+    let splits = data::open(data, folder, model.network().input_shape(), model.device())?;
     let classes = model.network().classes().map_err(unfit)?;
     if splits.classes != classes {
         return Err(StageError::Unfit(format!(
@@ -135,7 +134,7 @@ fn check_batches(
     for (role, data, images) in
         [("source", &stage.source, source), ("target", &stage.target, target)]
     {
-        let rows = (images as u64).min(u64::from(data.options().batch_size));
+        let rows = (images as u64).min(u64::from(data.batching().batch_size));
         if rows < u64::from(needed) {
             return Err(StageError::Unfit(format!(
                 "method `{}` compares batches of at least {needed} images and the {role} `{}` gives {rows}; raise its batch-size",
@@ -157,7 +156,7 @@ mod tests {
     use std::path::Path;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use graftwork::dataset::{Images, Part};
+    use graftwork::dataset::{Images, Loaded, Part};
     use graftwork::experiment::spec::Stage;
     use graftwork::network::Network;
     use graftwork::network::op::{BatchNorm, Conv2d, Flatten, Linear, Relu};
@@ -223,7 +222,8 @@ mod tests {
     }
 
     fn splits(data: &Data, n: usize, bright: u8) -> Splits {
-        data::prepare(&images(data.name(), n, bright), data, [1, 6, 6], Device::Cpu).unwrap()
+        let images = Loaded::Images(images(data.name(), n, bright));
+        data::prepare(images, data, &[1, 6, 6], Device::Cpu).unwrap()
     }
 
     fn source(stage: &Adapt) -> Splits {

@@ -2,14 +2,13 @@
 
 use graftwork::experiment::spec::{Evaluate, Split};
 
-use super::finetune::image_shape;
 use super::{Context, Ended, StageError, point};
 use crate::{data, train};
 
 pub(super) fn run(stage: &Evaluate, context: &mut Context<'_>) -> Result<Ended, StageError> {
     let model = context.input("from")?;
     let folder = context.data_folder(stage.data.name())?;
-    let splits = data::open(&stage.data, folder, image_shape(&model)?, context.device)?;
+    let splits = data::open(&stage.data, folder, model.network().input_shape(), context.device)?;
     let set = match stage.split {
         Split::Train => splits.train.as_set(),
         Split::Val => &splits.val,

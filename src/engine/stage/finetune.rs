@@ -13,9 +13,8 @@ pub(super) fn run(stage: &Finetune, context: &mut Context<'_>) -> Result<Ended, 
     let training = stage.training();
     let seed = context.job.seed;
     let model = context.input("from")?;
-    let input = image_shape(&model)?;
     let folder = context.data_folder(stage.data.name())?;
-    let splits = data::open(&stage.data, folder, input, context.device)?;
+    let splits = data::open(&stage.data, folder, model.network().input_shape(), context.device)?;
 
     // What is trained has one domain: the layers that other domains share with it would move under
     // their own copies.
@@ -43,17 +42,6 @@ pub(super) fn run(stage: &Finetune, context: &mut Context<'_>) -> Result<Ended, 
             context.finish(&model, u64::from(epoch))
         }
     }
-}
-
-/// The input of a network that takes images.
-pub(super) fn image_shape(model: &Model) -> Result<[u32; 3], StageError> {
-    let shape = model.network().input_shape();
-    shape.try_into().map_err(|_| {
-        StageError::Unfit(format!(
-            "the network takes an input of {}; a dataset gives channels × height × width",
-            Extents(shape)
-        ))
-    })
 }
 
 fn classes(model: &Model) -> Result<u32, StageError> {

@@ -14,8 +14,7 @@ use crate::data;
 use crate::model::Model;
 
 pub(super) fn run(stage: &Import, context: &mut Context<'_>) -> Result<Ended, StageError> {
-    let shape = stage.data.shape();
-    let network = zoo::build(&stage.model, &shape, stage.data.classes())
+    let network = zoo::build_for(&stage.model, &stage.data)
         .map_err(|error| StageError::Unfit(error.to_string()))?;
     let mut model = Model::new(network, context.job.seed, context.device);
     let path = context.job.folder.join(&stage.file);
@@ -29,7 +28,7 @@ pub(super) fn run(stage: &Import, context: &mut Context<'_>) -> Result<Ended, St
     let counts = report.counts();
     context.recorder.record(counts.map(|(name, count)| point(name, 0, count as f64)).to_vec());
     let folder = context.data_folder(stage.data.name())?;
-    let splits = data::open(&stage.data, folder, shape, context.device)?;
+    let splits = data::open(&stage.data, folder, &stage.data.shape(), context.device)?;
     context.measure_held_out(&model, &splits, 0);
     context.recorder.progress(1, 1, "done");
     context.finish(&model, 0)

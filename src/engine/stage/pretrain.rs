@@ -11,11 +11,10 @@ use crate::train::{self, Supervised, Trained};
 pub(super) fn run(stage: &Pretrain, context: &mut Context<'_>) -> Result<Ended, StageError> {
     let training = stage.training();
     let seed = context.job.seed;
-    let shape = stage.data.shape();
-    let network = zoo::build(&stage.model, &shape, stage.data.classes())
+    let network = zoo::build_for(&stage.model, &stage.data)
         .map_err(|error| StageError::Unfit(error.to_string()))?;
     let folder = context.data_folder(stage.data.name())?;
-    let splits = data::open(&stage.data, folder, shape, context.device)?;
+    let splits = data::open(&stage.data, folder, &stage.data.shape(), context.device)?;
     let mut model = Model::new(network, seed, context.device);
     let mut objective = Supervised::new(&splits, &training.loss, seed);
     match train::train(context, &mut model, &training, &mut objective)? {

@@ -3,7 +3,6 @@
 use graftwork::experiment::spec::{Criterion, Prune};
 use graftwork::protocol::Point;
 
-use super::finetune::image_shape;
 use super::{Context, Ended, StageError, point};
 use crate::data::{self, Splits};
 use crate::model::{Model, Parameter};
@@ -59,9 +58,8 @@ fn open(stage: &Prune, context: &Context<'_>, model: &Model) -> Result<Option<Sp
             stage.criterion.name()
         )));
     };
-    let input = image_shape(model)?;
     let folder = context.data_folder(data.name())?;
-    Ok(Some(data::open(data, folder, input, context.device)?))
+    Ok(Some(data::open(data, folder, model.network().input_shape(), context.device)?))
 }
 
 /// Whether the network's logits are the dataset's classes, so that accuracy has a meaning.

@@ -22,11 +22,15 @@ mod train;
 
 pub use adapt::{Adapt, Bandwidth, Coral, Dann, Estimator, Method, Mmd, SourceOnly};
 pub use command::Command;
-pub use data::{Augment, Data, Dataset, HorizontalFlip, Normalize, RandomCrop, Split};
+pub use data::{
+    AllGroups, AmazonReviews, Augment, Batching, Category, Class, Content, Data, Features, Fsdd,
+    Group, Groups, HorizontalFlip, ImageOptions, LogMel, MelNormalize, Newsgroups, Normalize,
+    OnlyGroups, Pair, PairPart, RandomCrop, Raw, Speaker, Split, Weights,
+};
 pub use import::Import;
 pub use model::{
-    Alexnet, Cnn, Densenet, Lenet5, Mlp, MobilenetV2, Model, Resnet, ShuffleWidth, ShufflenetV2,
-    StepPooling, Vgg,
+    Alexnet, AudioCnn, AudioCnn1d, Cnn, Densenet, Lenet5, Mlp, MobilenetV2, Model, Recurrent,
+    Resnet, ShuffleWidth, ShufflenetV2, StepPooling, TextCnn, TextMean, TransformerEncoder, Vgg,
 };
 pub use prune::{
     Criterion, Hessian, Magnitude, MaxEntropy, MinMse, Prune, Random, RewindTo, Scope, SparseOpt,

@@ -53,6 +53,21 @@ pub enum Model {
     /// A network of your own, layer by layer; each layer reads the one before it.
     #[schemars(with = "Layers")]
     Layers(Vec<Layer>),
+    /// The mean of the vectors of a text's words, and a linear layer.
+    TextMean(TextMean),
+    /// Convolutions over the vectors of a text's words, and the greatest of each (Kim 2014).
+    TextCnn(TextCnn),
+    /// A gated recurrent unit over the words of a text, or over the columns of an image or log-mel.
+    Gru(Recurrent),
+    /// A long short-term memory over the words of a text, or over the columns of an image or log-mel.
+    Lstm(Recurrent),
+    /// 3×3 convolutions with batch normalisation over log-mel, and the mean over time.
+    AudioCnn(AudioCnn),
+    /// Convolutions with batch normalisation over the samples of a recording (Dai et al. 2017).
+    #[serde(rename = "audio-cnn-1d")]
+    AudioCnn1d(AudioCnn1d),
+    /// A transformer encoder over the words of a text, or over the columns of an image or log-mel.
+    TransformerEncoder(TransformerEncoder),
 }
 
 /// The layers of a network, in order.
@@ -210,4 +225,146 @@ pub enum ShuffleWidth {
     /// 244 to 2,048 channels, 7.4 M parameters.
     #[serde(rename = "x2.0")]
     Two,
+}
+
+/// Settings of `text-mean`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct TextMean {
+    /// Values of a word's vector.
+    #[schemars(range(min = 1, max = 4096))]
+    pub embedding: u32,
+    /// Probability that a value is dropped behind the mean in training, in 0..1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub dropout: f64,
+}
+
+impl Default for TextMean {
+    fn default() -> Self {
+        Self { embedding: 100, dropout: 0.0 }
+    }
+}
+
+/// Settings of `text-cnn`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct TextCnn {
+    /// Values of a word's vector.
+    #[schemars(range(min = 1, max = 4096))]
+    pub embedding: u32,
+    /// Words that each kind of convolution looks at.
+    #[schemars(length(min = 1, max = 16), inner(range(min = 1, max = 64)))]
+    pub kernels: Vec<u32>,
+    /// Filters of each kind.
+    #[schemars(range(min = 1, max = 4096))]
+    pub filters: u32,
+    /// Probability that a value is dropped before the last layer in training, in 0..1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub dropout: f64,
+}
+
+impl Default for TextCnn {
+    fn default() -> Self {
+        Self { embedding: 100, kernels: vec![3, 4, 5], filters: 100, dropout: 0.5 }
+    }
+}
+
+/// Settings of `gru` and `lstm`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Recurrent {
+    /// Units of each layer and direction.
+    #[schemars(range(min = 1, max = 4096))]
+    pub hidden: u32,
+    /// Layers, each reading the one before.
+    #[schemars(range(min = 1, max = 4))]
+    pub layers: u32,
+    /// Whether each layer also reads from the end.
+    pub bidirectional: bool,
+    /// What of the steps' outputs goes to the last layer. Padding of a text does not count; the silence behind a
+    /// recording does.
+    pub pool: StepPooling,
+    /// Values of a word's vector, where the examples are texts.
+    #[schemars(range(min = 1, max = 4096))]
+    pub embedding: u32,
+    /// Probability that a value is dropped before the last layer in training, in 0..1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub dropout: f64,
+}
+
+impl Default for Recurrent {
+    fn default() -> Self {
+        Self {
+            hidden: 128,
+            layers: 1,
+            bidirectional: false,
+            pool: StepPooling::Mean,
+            embedding: 100,
+            dropout: 0.0,
+        }
+    }
+}
+
+/// Settings of `audio-cnn`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct AudioCnn {
+    /// Channels of each convolution; each is followed by max-pooling.
+    #[schemars(length(min = 1, max = 8), inner(range(min = 1, max = 4096)))]
+    pub channels: Vec<u32>,
+    /// Probability that a value is dropped before the last layer in training, in 0..1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub dropout: f64,
+}
+
+impl Default for AudioCnn {
+    fn default() -> Self {
+        Self { channels: vec![16, 32, 64], dropout: 0.0 }
+    }
+}
+
+/// Settings of `audio-cnn-1d`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct AudioCnn1d {
+    /// Channels of each convolution, the first of 80 samples in steps of 4, the others of 3; each is followed by
+    /// max-pooling over 4.
+    #[schemars(length(min = 1, max = 8), inner(range(min = 1, max = 4096)))]
+    pub channels: Vec<u32>,
+    /// Probability that a value is dropped before the last layer in training, in 0..1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub dropout: f64,
+}
+
+impl Default for AudioCnn1d {
+    fn default() -> Self {
+        Self { channels: vec![32, 32, 64, 128], dropout: 0.0 }
+    }
+}
+
+/// Settings of `transformer-encoder`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct TransformerEncoder {
+    /// Features of a step; a multiple of `heads`.
+    #[schemars(range(min = 1, max = 4096))]
+    pub features: u32,
+    /// Heads of an attention.
+    #[schemars(range(min = 1, max = 64))]
+    pub heads: u32,
+    /// Layers.
+    #[schemars(range(min = 1, max = 24))]
+    pub layers: u32,
+    /// Units of the hidden linear layer.
+    #[schemars(range(min = 1, max = 16384))]
+    pub feed_forward: u32,
+    /// Probability that a value is dropped behind the positions, each attention and each linear part in training, in 0..1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub dropout: f64,
+}
+
+impl Default for TransformerEncoder {
+    fn default() -> Self {
+        Self { features: 64, heads: 4, layers: 2, feed_forward: 128, dropout: 0.1 }
+    }
 }

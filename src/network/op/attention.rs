@@ -56,7 +56,7 @@ impl Attention {
         if features != self.features {
             return Err(format!("it takes {} features a step", self.features));
         }
-        if self.heads == 0 || features % self.heads != 0 {
+        if self.heads == 0 || !features.is_multiple_of(self.heads) {
             return Err(format!(
                 "{features} features cannot be shared out to {} heads",
                 self.heads

@@ -1,6 +1,7 @@
 //! Architectures by name, each built as a graph for an input shape and a number of classes.
 
 mod alexnet;
+mod audio;
 mod cnn;
 mod densenet;
 mod error;
@@ -8,15 +9,26 @@ mod layers;
 mod lenet5;
 mod mlp;
 mod mobilenet_v2;
+mod recurrent;
 mod resnet;
 mod shufflenet_v2;
 mod start;
+mod text;
+mod transformer;
 mod vgg;
 
 pub use error::{BuildError, BuildFault, Place};
 
-use super::{Network, ShapeError};
-use crate::experiment::spec::Model;
+use super::{Network, Op, ShapeError};
+use crate::experiment::spec::{Data, Model};
+
+/// Builds an architecture for the examples and classes of a dataset.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_for(model: &Model, data: &Data) -> Result<Network, BuildError> {
+    build_with(model, &data.shape(), data.tokens(), data.classes())
+}
 
 /// Builds an architecture for examples of one shape and a number of classes.
 ///
@@ -24,7 +36,17 @@ use crate::experiment::spec::Model;
 /// The first layer that cannot take its input, where the example is too small; of a network that is written
 /// layer by layer whatever is wrong with it, and where.
 pub fn build(model: &Model, input: &[u32], classes: u32) -> Result<Network, BuildError> {
-    let network = match model {
+    build_with(model, input, None, classes)
+}
+
+/// - tokens: how many numbers of words there are, where an example is numbers of words
+fn build_with(
+    model: &Model,
+    input: &[u32],
+    tokens: Option<u32>,
+    classes: u32,
+) -> Result<Network, BuildError> {
+    let mut network = match model {
         Model::Mlp(mlp) => mlp::build(mlp, input, classes),
         Model::Lenet5(lenet5) => lenet5::build(lenet5, input, classes)?,
         Model::Cnn(cnn) => cnn::build(cnn, input, classes)?,
@@ -51,7 +73,20 @@ pub fn build(model: &Model, input: &[u32], classes: u32) -> Result<Network, Buil
         Model::MobilenetV2(options) => mobilenet_v2::build(options, input, classes),
         Model::ShufflenetV2(options) => shufflenet_v2::build(options, input, classes),
         Model::Layers(layers) => layers::build(layers, input, classes)?,
+        Model::TextMean(model) => text::mean(model, input, tokens, classes),
+        Model::TextCnn(model) => text::cnn(model, input, tokens, classes)?,
+        Model::Gru(model) => recurrent::build(recurrent::Cell::Gru, model, input, tokens, classes)?,
+        Model::Lstm(model) => {
+            recurrent::build(recurrent::Cell::Lstm, model, input, tokens, classes)?
+        }
+        Model::AudioCnn(model) => audio::cnn(model, input, classes)?,
+        Model::AudioCnn1d(model) => audio::cnn_1d(model, input, classes)?,
+        Model::TransformerEncoder(model) => transformer::build(model, input, tokens, classes)?,
     };
+    if let Op::Input(input) = &mut network.nodes[0].op {
+        // An architecture that knows no words is told what it gets, and refuses it.
+        input.tokens = tokens;
+    }
     network.shapes()?;
     Ok(network)
 }

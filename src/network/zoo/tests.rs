@@ -75,8 +75,9 @@ fn architectures() -> Vec<(Model, u32)> {
     let names = variants.map(|variant| {
         variant["required"][0].as_str().unwrap_or_else(|| panic!("no name: {variant}"))
     });
-    // A network that is written layer by layer is none of the zoo.
-    let known = names.filter(|name| *name != "layers").map(|name| match name {
+    // A network that is written layer by layer is none of the zoo, and some take no images.
+    let others = ["layers", "text-mean", "text-cnn", "audio-cnn-1d"];
+    let known = names.filter(|name| !others.contains(name)).map(|name| match name {
         "mlp" => (model(name, json!({ "hidden": [7] })), 32),
         "alexnet" => (model(name, json!({})), 63),
         _ => (model(name, json!({})), 32),
@@ -294,4 +295,59 @@ fn dropout_of_zero_leaves_its_layer_out() {
         assert_eq!(drops(0.0), 0, "{name}");
         assert_ne!(drops(0.3), 0, "{name}");
     }
+}
+
+fn of(model: Value, data: Value) -> Result<Network, BuildError> {
+    let model = serde_json::from_value(model).unwrap();
+    build_for(&model, &serde_json::from_value(data).unwrap())
+}
+
+#[test]
+fn texts_and_sound_have_their_architectures() {
+    let texts = json!({ "newsgroups": { "vocabulary": 98, "length": 20 } });
+    let sound = json!({ "fsdd": {} });
+    let raw = json!({ "fsdd": { "features": { "raw": {} } } });
+    let count = |model, data: &Value| of(model, data.clone()).unwrap().param_count();
+    let mean = json!({ "text-mean": { "embedding": 8 } });
+    assert_eq!(count(mean, &texts), 100 * 8 + (8 + 1) * 20);
+    let cnn = json!({ "text-cnn": { "embedding": 8, "kernels": [2, 3], "filters": 5 } });
+    assert_eq!(count(cnn, &texts), 100 * 8 + (5 * 2 * 8 + 5) + (5 * 3 * 8 + 5) + (10 + 1) * 20);
+    let gru = json!({ "gru": { "hidden": 6, "bidirectional": true } });
+    assert_eq!(count(gru, &sound), 2 * 18 * (40 + 6 + 2) + (12 + 1) * 10);
+    let lstm = json!({ "lstm": { "hidden": 6, "embedding": 8, "layers": 2 } });
+    let lstm_count = 100 * 8 + 24 * (8 + 6 + 2) + 24 * (6 + 6 + 2) + (6 + 1) * 20;
+    assert_eq!(count(lstm, &texts), lstm_count);
+    let audio = json!({ "audio-cnn": { "channels": [4, 8] } });
+    assert_eq!(count(audio, &sound), 9 * 4 + 8 + 9 * 4 * 8 + 16 + (8 * 10 + 1) * 10);
+    let audio = json!({ "audio-cnn-1d": { "channels": [4, 8] } });
+    assert_eq!(count(audio, &raw), 80 * 4 + 8 + 3 * 4 * 8 + 16 + (8 + 1) * 10);
+    let transformer = json!({
+        "transformer-encoder": { "features": 8, "heads": 2, "layers": 3, "feed-forward": 16 }
+    });
+    let layer = 4 * 8 * 9 + 2 * 16 + 16 * 9 + 8 * 17;
+    let rest = 16 + (8 + 1) * 10;
+    assert_eq!(count(transformer, &sound), (40 + 1) * 8 + 101 * 8 + 3 * layer + rest);
+}
+
+#[test]
+fn examples_of_another_kind_are_refused() {
+    let bags = json!({ "amazon-reviews": { "category": "books" } });
+    let refused = |model: &str, data| of(json!({ model: {} }), data).unwrap_err().to_string();
+    assert_eq!(
+        refused("lenet5", bags.clone()),
+        "layer `conv1` (conv2d) cannot take an input of 5000: it takes channels, height and width"
+    );
+    assert_eq!(
+        refused("text-mean", bags.clone()),
+        "layer `embedding` (embedding) cannot take an input of 5000: it takes the numbers of words in a row"
+    );
+    assert_eq!(
+        refused("gru", bags),
+        "layer `columns` (columns) cannot take an input of 5000: it takes channels, height and width"
+    );
+    let mlp = of(json!({ "mlp": { "hidden": [9] } }), json!({ "newsgroups": {} }));
+    assert_eq!(
+        mlp.unwrap_err().to_string(),
+        "layer `flatten` (flatten) cannot take an input of 256: numbers of words need an embedding first"
+    );
 }

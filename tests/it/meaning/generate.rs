@@ -137,6 +137,11 @@ impl Place {
         self.is_list() && self.typed["minItems"].as_u64().unwrap_or(0) == 0
     }
 
+    /// Whether this is a list of names whose order has no meaning.
+    fn is_set(self) -> bool {
+        self.is_list() && self.typed["uniqueItems"] == true && self.item().typed["enum"].is_array()
+    }
+
     fn has_free_keys(self) -> bool {
         self.typed["additionalProperties"].is_object()
     }
@@ -172,7 +177,14 @@ impl Place {
                 }
                 Value::Object(whole)
             }
-            Value::Array(items) => items.iter().map(|value| self.item().whole(value)).collect(),
+            Value::Array(items) => {
+                let mut items: Vec<Value> =
+                    items.iter().map(|value| self.item().whole(value)).collect();
+                if self.is_set() {
+                    items.sort_by_key(Value::to_string);
+                }
+                items.into()
+            }
             // Minus zero is zero.
             Value::Number(number) if self.is_real() => json!(number.as_f64().unwrap() + 0.0),
             other => other.clone(),
@@ -241,7 +253,19 @@ impl Place {
         let size = |key: &str, other| self.typed[key].as_u64().map_or(other, |size| size as usize);
         let min = size("minItems", 0);
         let length = min + dice.below(size("maxItems", min + 2) - min + 1);
-        (0..length).map(|_| self.item().value(dice, stages)).collect()
+        let items: Vec<Value> = (0..length).map(|_| self.item().value(dice, stages)).collect();
+        if !self.is_set() {
+            return items.into();
+        }
+        // Nothing stands twice in a set; what is missing then comes in the order of the language.
+        let all = self.item().typed["enum"].as_array().into_iter().flatten().cloned();
+        let mut distinct: Vec<Value> = Vec::new();
+        for item in items.into_iter().chain(all) {
+            if distinct.len() < length && !distinct.contains(&item) {
+                distinct.push(item);
+            }
+        }
+        distinct.into()
     }
 
     /// A network layer by layer, for images of any size and any number of channels and classes: of random

@@ -1,10 +1,9 @@
-//! What happens to images once, when they are read: colour, size; and how bytes become numbers.
+//! What happens to images once, when they are read: colour, size.
 //!
-//! All of it is computed on the CPU, so that every device gets the same bytes and constants.
+//! All of it is computed on the CPU, so that every device gets the same bytes.
 
 use graftwork::dataset::Part;
-use graftwork::experiment::spec::Normalize;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::DataError;
 
@@ -87,66 +86,6 @@ fn grey(pixels: &Tensor) -> Tensor {
     let channel = |index| pixels.narrow(1, index, 1).to_kind(Kind::Int);
     let sum = channel(0) * 19595 + channel(1) * 38470 + channel(2) * 7471 + 0x8000;
     sum.bitwise_right_shift_tensor_scalar(16).to_kind(Kind::Uint8)
-}
-
-/// The labels on the CPU, `[N]`, `i64`.
-pub(super) fn labels(part: &Part) -> Tensor {
-    Tensor::from_slice(&part.labels).to_kind(Kind::Int64)
-}
-
-/// How bytes become numbers: `(x − shift) / scale`, per channel.
-#[derive(Debug)]
-pub(super) struct Numbers {
-    shift: Tensor, // [C, 1, 1], f32
-    scale: Tensor, // [C, 1, 1], f32
-}
-
-impl Numbers {
-    /// The constants of a training split, `[N, C, H, W]` bytes on the CPU.
-    pub(super) fn new(normalize: Normalize, train: &Tensor, device: Device) -> Self {
-        let channels = train.size()[1];
-        let [shift, scale] = match normalize {
-            Normalize::Unit => [vec![0.0; channels as usize], vec![255.0; channels as usize]],
-            Normalize::Symmetric => {
-                [vec![127.5; channels as usize], vec![127.5; channels as usize]]
-            }
-            Normalize::Standard => mean_and_std(train),
-        };
-        let tensor =
-            |values: &[f32]| Tensor::from_slice(values).view([channels, 1, 1]).to_device(device);
-        Self { shift: tensor(&shift), scale: tensor(&scale) }
-    }
-
-    /// - pixels: `[B, C, H, W]`, bytes
-    /// - result: the same shape, `f32`
-    pub(super) fn apply(&self, pixels: &Tensor) -> Tensor {
-        pixels.to_kind(Kind::Float).g_sub_(&self.shift).g_div_(&self.scale)
-    }
-
-    pub(super) fn shallow_clone(&self) -> Self {
-        Self { shift: self.shift.shallow_clone(), scale: self.scale.shallow_clone() }
-    }
-}
-
-/// Mean and standard deviation of each channel, from a histogram of its bytes: exact sums, whatever
-/// the size of the set. A channel of one value has the deviation 1, so that it becomes 0.
-fn mean_and_std(pixels: &Tensor) -> [Vec<f32>; 2] {
-    let mut constants = [Vec::new(), Vec::new()];
-    for channel in 0..pixels.size()[1] {
-        let values = pixels.narrow(1, channel, 1).contiguous().view([-1]);
-        let counts = values.bincount::<&Tensor>(None, 256);
-        let counts: Vec<i64> = Vec::try_from(&counts).expect("counts are integers");
-        let moment = |power: u32| {
-            let terms = counts.iter().zip(0_i64..);
-            terms.map(|(count, value)| count * value.pow(power)).sum::<i64>() as f64
-        };
-        let mean = moment(1) / moment(0);
-        let variance = moment(2) / moment(0) - mean * mean;
-        let std = variance.max(0.0).sqrt();
-        constants[0].push(mean as f32);
-        constants[1].push(if std > 0.0 { std as f32 } else { 1.0 });
-    }
-    constants
 }
 
 #[cfg(test)]
@@ -235,15 +174,5 @@ mod tests {
         let (size, resized) = change([1, 1, 1], None, [1, 2, 2], &pixels);
         assert_eq!(size, [2500, 1, 2, 2]);
         assert!(resized.chunks_exact(4).zip(&pixels).all(|(four, one)| four == [*one; 4]));
-    }
-
-    /// Python: `statistics.mean([1, 2, 4, 9])`, `statistics.pstdev([1, 2, 4, 9])`.
-    #[test]
-    fn the_constants_of_each_channel_are_mean_and_deviation() {
-        let pixels = Tensor::from_slice(&[1_u8, 2, 5, 5, 4, 9, 5, 5]).view([2, 2, 1, 2]);
-        let [mean, std] = mean_and_std(&pixels);
-        assert_eq!(mean, [4.0, 5.0]);
-        assert!((std[0] - 3.082_207).abs() < 1e-6, "{std:?}");
-        assert!((std[1] - 1.0).abs() < f32::EPSILON, "a channel of one value");
     }
 }

@@ -1,0 +1,219 @@
+//! Datasets by name and how a stage reads them.
+
+mod amazon_reviews;
+mod fsdd;
+mod images;
+mod newsgroups;
+
+pub use amazon_reviews::{AmazonReviews, Category, Weights};
+pub use fsdd::{Features, Fsdd, LogMel, MelNormalize, Raw, Speaker};
+pub use images::{Augment, HorizontalFlip, ImageOptions, Normalize, RandomCrop};
+pub use newsgroups::{AllGroups, Class, Group, Groups, Newsgroups, OnlyGroups, Pair, PairPart};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A dataset and how it is read.
+///
+/// The training split is the only one that training sees. `val` is carved from it by `split-seed`;
+/// `test` is measured and never used.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Data {
+    /// MNIST: handwritten digits, 28×28 grey, 10 classes.
+    Mnist(ImageOptions),
+    /// USPS: digits from envelopes, 16×16 grey, 10 classes.
+    Usps(ImageOptions),
+    /// UCI optdigits: handwritten digits, 8×8 with 17 grey levels, 10 classes.
+    Optdigits(ImageOptions),
+    /// Fashion-MNIST: clothes, 28×28 grey, 10 classes.
+    FashionMnist(ImageOptions),
+    /// CIFAR-10: photographs, 32×32 colour, 10 classes.
+    Cifar10(ImageOptions),
+    /// CIFAR-100: photographs, 32×32 colour, 100 classes.
+    Cifar100(ImageOptions),
+    /// Free Spoken Digit Dataset: recordings of six speakers, 8 kHz, 10 classes.
+    Fsdd(Fsdd),
+    /// Amazon reviews: counts of 5,000 words and pairs of words, four kinds of products, 2 classes.
+    AmazonReviews(AmazonReviews),
+    /// 20 Newsgroups: posts as sequences of words, 20 classes or fewer.
+    Newsgroups(Newsgroups),
+}
+
+/// What the examples of a dataset are, with how they are read.
+#[derive(Debug, Clone, Copy)]
+pub enum Content<'a> {
+    /// Images, and their shape as stored, `[channels, height, width]`.
+    Images(&'a ImageOptions, [u32; 3]),
+    /// Recordings of speech.
+    Recordings(&'a Fsdd),
+    /// Texts as bags of words.
+    Bags(&'a AmazonReviews),
+    /// Texts as sequences of words.
+    Texts(&'a Newsgroups),
+}
+
+/// The settings that every dataset has.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Batching {
+    /// Examples in a training batch.
+    pub batch_size: u32,
+    /// Share of the training split that becomes the validation split, in 0..1.
+    pub val_fraction: f64,
+    /// Seed of the choice of validation examples.
+    pub split_seed: u64,
+}
+
+impl Data {
+    /// Every name that a file can use, in the order of the variants.
+    pub const NAMES: [&'static str; 9] = [
+        "mnist",
+        "usps",
+        "optdigits",
+        "fashion-mnist",
+        "cifar10",
+        "cifar100",
+        "fsdd",
+        "amazon-reviews",
+        "newsgroups",
+    ];
+
+    /// The name of the domain that these examples are, as in metric names and domain-specific
+    /// parameters: the dataset's name, followed by what is taken of it where that is not all: the size
+    /// of images (`cifar100-16x16`), speakers (`fsdd-jackson`), products (`amazon-reviews-books`),
+    /// groups (`newsgroups-comp-vs-sci-source`).
+    pub fn domain(&self) -> String {
+        let part = match self.content() {
+            Content::Images(options, [_, stored_height, stored_width]) => options
+                .size
+                .filter(|size| *size != [stored_height, stored_width])
+                .map(|[height, width]| format!("{height}x{width}")),
+            Content::Recordings(options) => options.part(),
+            Content::Bags(options) => Some(options.category.as_str().to_owned()),
+            Content::Texts(options) => options.groups.part(),
+        };
+        part.map_or(self.name().to_owned(), |part| format!("{}-{part}", self.name()))
+    }
+
+    /// The dataset's name, as in the file.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Mnist(_) => "mnist",
+            Self::Usps(_) => "usps",
+            Self::Optdigits(_) => "optdigits",
+            Self::FashionMnist(_) => "fashion-mnist",
+            Self::Cifar10(_) => "cifar10",
+            Self::Cifar100(_) => "cifar100",
+            Self::Fsdd(_) => "fsdd",
+            Self::AmazonReviews(_) => "amazon-reviews",
+            Self::Newsgroups(_) => "newsgroups",
+        }
+    }
+
+    /// What the examples are, and how they are read.
+    pub fn content(&self) -> Content<'_> {
+        match self {
+            Self::Mnist(options) | Self::FashionMnist(options) => {
+                Content::Images(options, [1, 28, 28])
+            }
+            Self::Usps(options) => Content::Images(options, [1, 16, 16]),
+            Self::Optdigits(options) => Content::Images(options, [1, 8, 8]),
+            Self::Cifar10(options) | Self::Cifar100(options) => {
+                Content::Images(options, [3, 32, 32])
+            }
+            Self::Fsdd(options) => Content::Recordings(options),
+            Self::AmazonReviews(options) => Content::Bags(options),
+            Self::Newsgroups(options) => Content::Texts(options),
+        }
+    }
+
+    /// What an example is, for people, in the plural.
+    pub fn what(&self) -> &'static str {
+        match self.content() {
+            Content::Images(..) => "images",
+            Content::Recordings(_) => "recordings",
+            Content::Bags(_) => "bags of words",
+            Content::Texts(_) => "texts",
+        }
+    }
+
+    /// The settings that every dataset has.
+    pub fn batching(&self) -> Batching {
+        macro_rules! of {
+            ($options:ident) => {
+                Batching {
+                    batch_size: $options.batch_size,
+                    val_fraction: $options.val_fraction,
+                    split_seed: $options.split_seed,
+                }
+            };
+        }
+        match self.content() {
+            Content::Images(options, _) => of!(options),
+            Content::Recordings(options) => of!(options),
+            Content::Bags(options) => of!(options),
+            Content::Texts(options) => of!(options),
+        }
+    }
+
+    /// Shape of one example as a network gets it.
+    ///
+    /// - images: `[channels, height, width]`, after `size`
+    /// - recordings: `[1, mels, frames]`, or `[1, samples]` where they are raw
+    /// - bags of words: `[words]`
+    /// - texts: `[length]`, the numbers of words
+    pub fn shape(&self) -> Vec<u32> {
+        match self.content() {
+            Content::Images(options, [channels, height, width]) => {
+                let [height, width] = options.size.unwrap_or([height, width]);
+                vec![channels, height, width]
+            }
+            Content::Recordings(options) => options.shape(),
+            Content::Bags(_) => vec![AmazonReviews::WORDS],
+            Content::Texts(options) => vec![options.length],
+        }
+    }
+
+    /// Where the examples are numbers of words: how many numbers there are; all are below it.
+    pub fn tokens(&self) -> Option<u32> {
+        match self.content() {
+            Content::Texts(options) => Some(options.tokens()),
+            Content::Images(..) | Content::Recordings(_) | Content::Bags(_) => None,
+        }
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> u32 {
+        match self {
+            Self::Cifar100(_) => 100,
+            Self::Newsgroups(options) => options.groups.classes().len() as u32,
+            Self::AmazonReviews(_) => 2,
+            _ => 10,
+        }
+    }
+}
+
+/// A part of a dataset.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// What training sees.
+    Train,
+    /// Carved from the training split; what choices are made on.
+    Val,
+    /// What is reported, and never used for anything else.
+    Test,
+}
+
+impl Split {
+    /// The name as in the file and in metric names.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+            Self::Test => "test",
+        }
+    }
+}
