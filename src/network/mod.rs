@@ -194,16 +194,20 @@ impl Network {
         for node in &self.nodes {
             let inputs: Vec<&[u32]> =
                 node.inputs.iter().map(|&input| shapes[input].as_slice()).collect();
-            let output = self.takes_words(node).and_then(|()| node.op.output(&inputs));
-            let output = output.map_err(|reason| ShapeError {
-                node: node.name.clone(),
-                op: node.op.name(),
-                inputs: inputs.iter().map(|shape| shape.to_vec()).collect(),
-                reason,
-            })?;
-            shapes.push(output);
+            shapes.push(self.output_of(node, &inputs)?);
         }
         Ok(shapes)
+    }
+
+    /// What a node of this network puts out for inputs of some shapes.
+    fn output_of(&self, node: &Node, inputs: &[&[u32]]) -> Result<Shape, ShapeError> {
+        let output = self.takes_words(node).and_then(|()| node.op.output(inputs));
+        output.map_err(|reason| ShapeError {
+            node: node.name.clone(),
+            op: node.op.name(),
+            inputs: inputs.iter().map(|shape| shape.to_vec()).collect(),
+            reason,
+        })
     }
 
     /// Whether a node may read what it reads, where that is numbers of words: they are names and no

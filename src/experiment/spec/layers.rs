@@ -5,6 +5,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::model::StepPooling;
+
 /// One layer of a network, or several that branch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -63,6 +65,28 @@ pub enum Layer {
     Flatten(Plain),
     /// Drops values at random in training.
     Dropout(Dropout),
+    /// A vector for each word of a text.
+    Embedding(Embedding),
+    /// Adds a vector for each place of a sequence, which is trained.
+    Positions(Plain),
+    /// The columns of an image or log-mel as the steps of a sequence.
+    Columns(Plain),
+    /// Exchanges steps and features of a sequence, or channels and length.
+    Transpose(Plain),
+    /// 1-d convolution, over channels and a length.
+    #[serde(rename = "conv1d")]
+    Conv1d(Conv1d),
+    /// Largest value of each window of a length.
+    #[serde(rename = "max-pool1d")]
+    MaxPool1d(MaxPool1d),
+    /// Gated recurrent unit over the steps of a sequence.
+    Gru(RecurrentLayer),
+    /// Long short-term memory over the steps of a sequence.
+    Lstm(RecurrentLayer),
+    /// Multi-head self-attention over the steps of a sequence; padding of a text is not looked at.
+    Attention(Attention),
+    /// One vector of all steps of a sequence; padding of a text does not count.
+    PoolSteps(PoolSteps),
     /// The sum of some layers and a shortcut around them.
     Residual(Residual),
     /// Branches whose outputs are joined along an axis.
@@ -324,6 +348,73 @@ settings! {
         #[serde(default = "half")]
         #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
         p: f64,
+    }
+
+    /// Settings of `embedding`.
+    Embedding {
+        /// Values of a word's vector.
+        #[schemars(range(min = 1, max = 4096))]
+        features: u32,
+    }
+
+    /// Settings of `conv1d`.
+    Conv1d {
+        /// Output channels.
+        #[schemars(range(min = 1, max = 65_536))]
+        channels: u32,
+        /// Length of the kernel.
+        #[schemars(range(min = 1, max = 4096))]
+        kernel: u32,
+        /// Step of the kernel.
+        #[serde(default = "one")]
+        #[schemars(range(min = 1, max = 4096))]
+        stride: u32,
+        /// Zeros added at each end.
+        #[serde(default)]
+        #[schemars(range(max = 4096))]
+        padding: u32,
+        /// Whether a bias is added.
+        #[serde(default = "yes")]
+        bias: bool,
+    }
+
+    /// Settings of `max-pool1d`.
+    MaxPool1d {
+        /// Length of the window.
+        #[schemars(range(min = 1, max = 4096))]
+        kernel: u32,
+        /// Step of the window; if left out, its length.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schemars(range(min = 1, max = 4096))]
+        stride: Option<u32>,
+    }
+
+    /// Settings of `gru` and `lstm`.
+    RecurrentLayer {
+        /// Units of each layer and direction.
+        #[schemars(range(min = 1, max = 4096))]
+        hidden: u32,
+        /// Layers, each reading the one before.
+        #[serde(default = "one")]
+        #[schemars(range(min = 1, max = 4))]
+        layers: u32,
+        /// Whether each layer also reads from the end.
+        #[serde(default)]
+        bidirectional: bool,
+    }
+
+    /// Settings of `attention`.
+    Attention {
+        /// Heads, each with an equal part of the features.
+        #[schemars(range(min = 1, max = 64))]
+        heads: u32,
+    }
+
+    /// Settings of `pool-steps`.
+    PoolSteps {
+        /// What of the steps is taken, feature by feature.
+        #[serde(default)]
+        how: StepPooling,
     }
 
     /// Settings of `residual`: what the layers before it put out goes through `body` and through

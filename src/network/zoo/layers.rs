@@ -5,17 +5,26 @@ use std::collections::{BTreeMap, HashSet};
 use super::{BuildError, BuildFault, Place};
 use crate::experiment::spec::layers::{self as spec, Join, Layer};
 use crate::network::op::{
-    AdaptiveAvgPool2d, Add, AvgPool2d, BatchNorm, ChannelShuffle, Concat, Conv2d, ConvTranspose2d,
-    Dropout, Flatten, Gelu, HardSigmoid, HardSwish, LayerNorm, LeakyRelu, Linear, MaxPool2d, Mul,
-    PadChannels, Relu, Relu6, Sigmoid, Silu, Slice, Softmax, Tanh, Upsample2d,
+    AdaptiveAvgPool2d, Add, Attention, AvgPool2d, BatchNorm, ChannelShuffle, Columns, Concat,
+    Conv1d, Conv2d, ConvTranspose2d, Dropout, Embedding, Flatten, Gelu, Gru, HardSigmoid,
+    HardSwish, LayerNorm, LeakyRelu, Linear, Lstm, MaxPool1d, MaxPool2d, Mul, PadChannels,
+    PoolSteps, Positions, Relu, Relu6, Sigmoid, Silu, Slice, Softmax, Tanh, Transpose, Upsample2d,
 };
-use crate::network::{Network, Op, Shape, ShapeError};
+use crate::network::{Network, Op, Shape};
 
 /// More operations than any network has; a block that repeats blocks that repeat comes here soon.
 const MOST_NODES: usize = 20_000;
 
-pub(super) fn build(layers: &[Layer], input: &[u32], classes: u32) -> Result<Network, BuildError> {
-    let network = Network::new("layers", input);
+pub(super) fn build(
+    layers: &[Layer],
+    input: &[u32],
+    tokens: Option<u32>,
+    classes: u32,
+) -> Result<Network, BuildError> {
+    let network = match tokens {
+        Some(tokens) => Network::of_words("layers", input, tokens),
+        None => Network::new("layers", input),
+    };
     let mut builder = Builder {
         shapes: vec![input.to_vec()],
         names: HashSet::from(["input".to_owned()]),
@@ -101,25 +110,20 @@ impl Builder {
         op: impl Into<Op>,
         inputs: &[usize],
     ) -> Result<usize, BuildError> {
-        let op = op.into();
         if self.network.nodes.len() >= MOST_NODES {
             return self.fail(BuildFault::TooLong(MOST_NODES));
         }
         if !self.names.insert(name.to_owned()) {
             return self.fail(BuildFault::SameName(name.to_owned()));
         }
+        let node = self.network.push_from(name, op, inputs);
         let shapes: Vec<&[u32]> =
             inputs.iter().map(|&input| self.shapes[input].as_slice()).collect();
-        let output = match op.output(&shapes) {
-            Ok(output) => output,
-            Err(reason) => {
-                let inputs = shapes.iter().map(|shape| shape.to_vec()).collect();
-                let error = ShapeError { node: name.to_owned(), op: op.name(), inputs, reason };
-                return self.fail(BuildFault::Shape(error));
-            }
-        };
-        self.shapes.push(output);
-        Ok(self.network.push_from(name, op, inputs))
+        match self.network.output_of(&self.network.nodes[node], &shapes) {
+            Ok(output) => self.shapes.push(output),
+            Err(error) => return self.fail(BuildFault::Shape(error)),
+        }
+        Ok(node)
     }
 
     /// Extent of what a node puts out along an axis; zero where it has no such axis, which no layer takes.
@@ -228,10 +232,58 @@ impl Builder {
             }
             Layer::ChannelShuffle(shuffle) => ChannelShuffle { groups: shuffle.groups }.into(),
             Layer::PadChannels(pad) => PadChannels { before: pad.before, after: pad.after }.into(),
+            Layer::Embedding(embedding) => {
+                Embedding { rows: self.network.tokens().unwrap_or(0), features: embedding.features }
+                    .into()
+            }
+            Layer::Positions(_) => {
+                Positions { steps: channels, features: self.features(from) }.into()
+            }
+            Layer::Columns(_) => Columns {}.into(),
+            Layer::Transpose(_) => Transpose {}.into(),
+            Layer::Conv1d(conv) => Conv1d {
+                inputs: channels,
+                outputs: conv.channels,
+                kernel: conv.kernel,
+                stride: conv.stride,
+                padding: conv.padding,
+                bias: conv.bias,
+            }
+            .into(),
+            Layer::MaxPool1d(pool) => {
+                MaxPool1d { kernel: pool.kernel, stride: pool.stride.unwrap_or(pool.kernel) }.into()
+            }
+            Layer::Gru(gru) => Gru {
+                inputs: self.features(from),
+                hidden: gru.hidden,
+                layers: gru.layers,
+                bidirectional: gru.bidirectional,
+            }
+            .into(),
+            Layer::Lstm(lstm) => Lstm {
+                inputs: self.features(from),
+                hidden: lstm.hidden,
+                layers: lstm.layers,
+                bidirectional: lstm.bidirectional,
+            }
+            .into(),
+            Layer::Attention(attention) => {
+                let op = Attention { features: self.features(from), heads: attention.heads };
+                return self.push(name, op, &self.with_words(from));
+            }
+            Layer::PoolSteps(pool) => {
+                return self.push(name, PoolSteps { how: pool.how }, &self.with_words(from));
+            }
             Layer::Flatten(_) => Flatten {}.into(),
             Layer::Dropout(dropout) => Dropout { p: dropout.p }.into(),
         };
         self.push(name, op, &[from])
+    }
+
+    /// What reads a sequence, and its words as long as the steps are those of the text.
+    fn with_words(&self, from: usize) -> Vec<usize> {
+        let is_text = self.network.tokens().is_some() && self.shapes[0] == [self.extent(from, 0)];
+        if is_text { vec![from, 0] } else { vec![from] }
     }
 
     fn residual(
@@ -335,6 +387,16 @@ fn naming(layer: &Layer) -> (&'static str, &'static str, Option<&str>) {
         Layer::PadChannels(layer) => ("pad-channels", "pad", &layer.name),
         Layer::Flatten(layer) => ("flatten", "flatten", &layer.name),
         Layer::Dropout(layer) => ("dropout", "dropout", &layer.name),
+        Layer::Embedding(layer) => ("embedding", "embedding", &layer.name),
+        Layer::Positions(layer) => ("positions", "positions", &layer.name),
+        Layer::Columns(layer) => ("columns", "columns", &layer.name),
+        Layer::Transpose(layer) => ("transpose", "transpose", &layer.name),
+        Layer::Conv1d(layer) => ("conv1d", "conv", &layer.name),
+        Layer::MaxPool1d(layer) => ("max-pool1d", "pool", &layer.name),
+        Layer::Gru(layer) => ("gru", "gru", &layer.name),
+        Layer::Lstm(layer) => ("lstm", "lstm", &layer.name),
+        Layer::Attention(layer) => ("attention", "attention", &layer.name),
+        Layer::PoolSteps(layer) => ("pool-steps", "pool", &layer.name),
         Layer::Residual(layer) => ("residual", "residual", &layer.name),
         Layer::Concat(layer) => ("concat", "concat", &layer.name),
         Layer::Parallel(layer) => ("parallel", "parallel", &layer.name),
@@ -360,7 +422,7 @@ mod tests {
     /// Name, operation, shape and parameters of every node.
     #[track_caller]
     fn table(text: &str, input: &[u32]) -> Vec<String> {
-        let network = build(&layers(text), input, 10).unwrap();
+        let network = build(&layers(text), input, None, 10).unwrap();
         let line = |layer: crate::network::Layer| {
             format!("{} {} {} {}", layer.name, layer.op, Extents(&layer.output), layer.params)
         };
@@ -449,12 +511,66 @@ mod tests {
     }
 
     #[test]
+    fn texts_and_sounds_are_read_step_by_step() {
+        let text = "layers = [
+            { embedding = { features = 8 } }, { positions = {} },
+            { residual = { body = [{ layer-norm = {} }, { attention = { heads = 2 } }] } },
+            { gru = { hidden = 3, layers = 2, bidirectional = true } }, { lstm = { hidden = 4 } },
+            { pool-steps = { how = 'last' } }, { classifier = {} },
+        ]";
+        let network = build(&layers(text), &[12], Some(50), 10).unwrap();
+        let names: Vec<&str> = network.nodes.iter().map(|node| node.name.as_str()).collect();
+        let expected = [
+            "input",
+            "embedding1",
+            "positions1",
+            "residual1.body.norm1",
+            "residual1.body.attention1",
+            "residual1",
+            "gru1",
+            "lstm1",
+            "pool1",
+            "classifier1",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(network.tokens(), Some(50));
+        // Attention and pooling see which words are padding.
+        assert_eq!(
+            (network.nodes[4].inputs.as_slice(), network.nodes[8].inputs.as_slice()),
+            (&[3, 0][..], &[7, 0][..])
+        );
+        assert_eq!(network.layers().unwrap()[1].params, 400);
+        assert_eq!(network.shapes().unwrap()[6], [12, 6]);
+
+        let sound = "layers = [
+            { columns = {} }, { transpose = {} },
+            { conv1d = { channels = 6, kernel = 3, padding = 1 } }, { relu = {} },
+            { max-pool1d = { kernel = 2 } }, { transpose = {} }, { pool-steps = {} }, { classifier = {} },
+        ]";
+        let expected = [
+            "input input 1×4×9 0",
+            "columns1 columns 9×4 0",
+            "transpose1 transpose 4×9 0",
+            "conv1 conv1d 6×9 78",
+            "relu1 relu 6×9 0",
+            "pool1 max-pool1d 6×4 0",
+            "transpose2 transpose 4×6 0",
+            "pool2 pool-steps 6 0",
+            "classifier1 linear 10 70",
+        ];
+        assert_eq!(table(sound, &[1, 4, 9]), expected);
+        let words = build(&layers("layers = [{ classifier = {} }]"), &[12], Some(50), 10);
+        let error = words.unwrap_err().to_string();
+        assert!(error.ends_with("numbers of words need an embedding first"), "{error}");
+    }
+
+    #[test]
     fn a_fault_says_where_its_layer_stands() {
         let text = "layers = [
             { relu = {} },
             { residual = { body = [{ relu = {} }, { conv2d = { channels = 2, kernel = 9 } }] } },
         ]";
-        let error = build(&layers(text), &[1, 6, 6], 10).unwrap_err();
+        let error = build(&layers(text), &[1, 6, 6], None, 10).unwrap_err();
         assert_eq!(
             error.to_string(),
             "model.layers[1].residual.body[1].conv2d: layer `residual1.body.conv1` (conv2d) \
@@ -466,7 +582,7 @@ mod tests {
     fn what_ends_a_network_can_be_replaced_for_other_classes() {
         let ends = |last: &str| {
             let text = format!("layers = [{{ flatten = {{}} }}, {last}]");
-            build(&layers(&text), &[1, 2, 2], 10).map_err(|error| error.fault)
+            build(&layers(&text), &[1, 2, 2], None, 10).map_err(|error| error.fault)
         };
         let network = ends("{ linear = { features = 10 } }, { softmax = {} }").unwrap();
         assert_eq!(network.with_classes(3).classes(), Ok(3));

@@ -72,7 +72,7 @@ fn build_with(
         }
         Model::MobilenetV2(options) => mobilenet_v2::build(options, input, classes),
         Model::ShufflenetV2(options) => shufflenet_v2::build(options, input, classes),
-        Model::Layers(layers) => layers::build(layers, input, classes)?,
+        Model::Layers(layers) => layers::build(layers, input, tokens, classes)?,
         Model::TextMean(model) => text::mean(model, input, tokens, classes),
         Model::TextCnn(model) => text::cnn(model, input, tokens, classes)?,
         Model::Gru(model) => recurrent::build(recurrent::Cell::Gru, model, input, tokens, classes)?,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use graftwork::experiment;
-use graftwork::experiment::spec::Model;
+use graftwork::experiment::spec::{Data, Model};
 use graftwork::network::zoo;
 use serde_json::{Map, Value, json};
 
@@ -268,18 +268,31 @@ impl Place {
         distinct.into()
     }
 
-    /// A network layer by layer, for images of any size and any number of channels and classes: of random
-    /// layers those are kept that fit behind those before.
+    /// A network layer by layer, for images of any size and any number of channels and classes, or for texts:
+    /// of random layers those are kept that fit behind those before.
     fn network(self, dice: &mut Dice) -> Value {
-        let mut layers = vec![json!({ "adaptive-avg-pool2d": { "height": 6, "width": 6 } })];
-        let end = [json!({ "flatten": {} }), json!({ "classifier": {} })];
+        let is_text = dice.one_in(4);
+        let (start, end, data) = if is_text {
+            (
+                json!({ "embedding": self.item().child("embedding").value(dice, &[]) }),
+                [json!({ "pool-steps": {} }), json!({ "classifier": {} })],
+                vec![json!({ "newsgroups": {} })],
+            )
+        } else {
+            (
+                json!({ "adaptive-avg-pool2d": { "height": 6, "width": 6 } }),
+                [json!({ "flatten": {} }), json!({ "classifier": {} })],
+                vec![json!({ "mnist": {} }), json!({ "cifar10": {} })],
+            )
+        };
+        let data: Vec<Data> =
+            data.into_iter().map(|data| serde_json::from_value(data).unwrap()).collect();
+        let mut layers = vec![start];
         for _ in 0..if dice.is_poor { 2 } else { 12 } {
             layers.push(self.item().value(dice, &[]));
             let whole = [layers.as_slice(), &end].concat();
-            let whole = json!({ "layers": whole });
-            let fits = serde_json::from_value::<Model>(whole).is_ok_and(|model| {
-                [1, 3].iter().all(|&channels| zoo::build(&model, &[channels, 28, 28], 10).is_ok())
-            });
+            let fits = serde_json::from_value::<Model>(json!({ "layers": whole }))
+                .is_ok_and(|model| data.iter().all(|data| zoo::build_for(&model, data).is_ok()));
             if !fits {
                 layers.pop();
             }
