@@ -307,7 +307,7 @@ fn describe(entry: &Entry, found: &Found, loaded: &Loaded) {
     println!("  licence   {}", entry.licence);
     println!("  cite      {}", entry.citation);
     println!("  classes   {}", entry.classes());
-    let [train, test] = loaded.labels().map(|labels| balance(&labels, entry.classes()));
+    let [train, test] = loaded.labels().map(|labels| dataset::balance(&labels, entry.classes()));
     if entry.classes() > 20 {
         println!("            {} in train, {} in test", span(&train), span(&test));
         return;
@@ -337,15 +337,6 @@ fn examples(kind: Kind) -> String {
     }
 }
 
-/// How many of these labels each of `classes` classes has.
-fn balance(labels: &[u8], classes: u32) -> Vec<usize> {
-    let mut counts = vec![0; classes as usize];
-    for &label in labels {
-        counts[usize::from(label)] += 1;
-    }
-    counts
-}
-
 /// How many examples a split has, and how many the owner's where those are others.
 fn share(here: usize, whole: usize) -> String {
     let text = grouped(here);
@@ -363,7 +354,7 @@ fn span(counts: &[usize]) -> String {
 
 fn describe_as_json(entry: &Entry, found: &Found, loaded: &Loaded) -> Value {
     let split = |labels: &[u8], whole: usize| {
-        let balance = balance(labels, entry.classes());
+        let balance = dataset::balance(labels, entry.classes());
         json!({ "examples": labels.len(), "owner-examples": whole, "balance": balance })
     };
     let [train, test] = loaded.labels();

@@ -37,17 +37,6 @@ impl Part {
         self.labels.is_empty()
     }
 
-    /// How many images each of `classes` classes has.
-    pub fn balance(&self, classes: u32) -> Vec<usize> {
-        let mut counts = vec![0; classes as usize];
-        for &label in &self.labels {
-            if let Some(count) = counts.get_mut(usize::from(label)) {
-                *count += 1;
-            }
-        }
-        counts
-    }
-
     pub(super) fn append(&mut self, mut other: Self) {
         self.pixels.append(&mut other.pixels);
         self.labels.append(&mut other.labels);

@@ -101,3 +101,12 @@ impl Loaded {
         }
     }
 }
+
+/// How many of these labels each of `classes` classes has; every label is below it.
+pub fn balance(labels: &[u8], classes: u32) -> Vec<usize> {
+    let mut counts = vec![0; classes as usize];
+    for &label in labels {
+        counts[usize::from(label)] += 1;
+    }
+    counts
+}

@@ -36,7 +36,7 @@ pub use error::DatasetError;
 pub use fetch::{Fetched, Progress, Receipt, Via, fetch};
 pub use images::{Images, Part};
 pub use library::{Found, Library};
-pub use loaded::{Kind, Loaded};
+pub use loaded::{Kind, Loaded, balance};
 pub use recordings::{Recording, Recordings};
 pub use texts::{Text, Texts, Vocabulary};
 

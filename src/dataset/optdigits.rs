@@ -101,8 +101,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         file(&folder, "optdigits.dat", rows(ALL).as_bytes());
         let images = load("optdigits", folder.path()).unwrap().images().unwrap();
-        assert_eq!(images.train.balance(10)[..2], [3823, 0]);
-        assert_eq!(images.test.balance(10)[..2], [0, 1797]);
+        assert_eq!(images.train.labels, [0; 3823]);
+        assert_eq!(images.test.labels, [1; 1797]);
         assert!(images.train.pixels.iter().all(|&pixel| pixel == 255));
     }
 

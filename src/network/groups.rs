@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::op::{self, Conv2d, ConvTranspose2d, Linear, PadChannels};
+use super::op::{self, Conv2d, ConvTranspose2d, Linear, PadChannels, any_activation};
 use super::{Network, Op, ShapeError};
 
 /// Units that are made by the same layers and compete with each other.
@@ -125,16 +125,7 @@ pub fn groups(network: &Network) -> Result<Vec<Group>, ShapeError> {
                 walk.reads(index, "in_proj_weight", &read);
                 Edge { axis: 1, ids: walk.pinned(attention.features).ids }
             }
-            Op::Relu(_)
-            | Op::Relu6(_)
-            | Op::LeakyRelu(_)
-            | Op::Gelu(_)
-            | Op::Sigmoid(_)
-            | Op::Tanh(_)
-            | Op::Silu(_)
-            | Op::HardSwish(_)
-            | Op::HardSigmoid(_)
-            | Op::Dropout(_) => inputs[0].clone(),
+            any_activation!() | Op::Dropout(_) => inputs[0].clone(),
         };
         outputs.push(output);
     }

@@ -36,7 +36,7 @@ pub use set::{Set, TrainSet, Unlabelled};
 pub enum DataError {
     /// The dataset's files are not what they should be.
     #[error(transparent)]
-    ImageOptions(#[from] DatasetError),
+    Dataset(#[from] DatasetError),
     /// The network takes images that these cannot be made into.
     #[error(
         "dataset `{name}` has images of {stored} channels and the network takes {wanted}; legal are equal numbers, 1 to 3 (grey to colour) and 3 to 1"

@@ -147,10 +147,10 @@ fn int(name: &str, value: impl Into<i64>) -> Attribute {
     }
 }
 
-fn ints<const N: usize>(name: &str, values: [u32; N]) -> Attribute {
+fn ints(name: &str, values: impl IntoIterator<Item = impl Into<i64>>) -> Attribute {
     Attribute {
         name: name.to_owned(),
-        ints: values.map(i64::from).to_vec(),
+        ints: values.into_iter().map(Into::into).collect(),
         kind: Some(proto::kind::INTS),
         ..Attribute::default()
     }

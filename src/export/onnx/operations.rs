@@ -32,8 +32,8 @@ impl Writer<'_> {
             Op::Mul(_) => plain("Mul", Vec::new()),
             Op::Concat(concat) => plain("Concat", vec![int("axis", concat.axis + 1)]),
             Op::Flatten(_) => plain("Flatten", vec![int("axis", 1)]),
-            Op::MaxPool2d(pool) => plain("MaxPool", max_window(pool)),
-            Op::AvgPool2d(pool) => plain("AveragePool", mean_window(pool)),
+            Op::MaxPool2d(pool) => plain("MaxPool", max_pool2d(pool)),
+            Op::AvgPool2d(pool) => plain("AveragePool", avg_pool2d(pool)),
             // In evaluation all passes.
             Op::Dropout(_) => names[0].to_owned(),
             Op::Relu6(_) => self.relu6(name, names[0]),
@@ -204,13 +204,8 @@ impl Writer<'_> {
             self.node("Reshape", &format!("{name}/split"), &[input.name, &runs], Vec::new());
         let mut order: Vec<i64> = (0..=input.shape.len() as i64 + 1).collect();
         order.swap(1, 2);
-        let order = Attribute {
-            name: "perm".to_owned(),
-            ints: order,
-            kind: Some(super::proto::kind::INTS),
-            ..Attribute::default()
-        };
-        let dealt = self.node("Transpose", &format!("{name}/dealt"), &[&split], vec![order]);
+        let order = vec![ints("perm", order)];
+        let dealt = self.node("Transpose", &format!("{name}/dealt"), &[&split], order);
         self.node("Reshape", name, &[&dealt, &whole], Vec::new())
     }
 
@@ -226,40 +221,36 @@ impl Writer<'_> {
 }
 
 fn conv2d(conv: &Conv2d) -> Vec<Attribute> {
-    vec![
-        ints("kernel_shape", [conv.kernel; 2]),
-        ints("strides", [conv.stride; 2]),
-        ints("pads", [conv.padding; 4]),
-        ints("dilations", [conv.dilation; 2]),
-        int("group", conv.groups),
-    ]
+    let own = [ints("dilations", [conv.dilation; 2]), int("group", conv.groups)];
+    window(conv.kernel, conv.stride, conv.padding, own)
 }
 
 fn conv_transpose2d(conv: &ConvTranspose2d) -> Vec<Attribute> {
-    vec![
-        ints("kernel_shape", [conv.kernel; 2]),
-        ints("strides", [conv.stride; 2]),
-        ints("pads", [conv.padding; 4]),
-        ints("output_padding", [conv.output_padding; 2]),
-        int("group", conv.groups),
-    ]
+    let own = [ints("output_padding", [conv.output_padding; 2]), int("group", conv.groups)];
+    window(conv.kernel, conv.stride, conv.padding, own)
 }
 
-fn max_window(pool: &MaxPool2d) -> Vec<Attribute> {
-    vec![
-        ints("kernel_shape", [pool.kernel; 2]),
-        ints("strides", [pool.stride; 2]),
-        ints("pads", [pool.padding; 4]),
-    ]
+fn max_pool2d(pool: &MaxPool2d) -> Vec<Attribute> {
+    window(pool.kernel, pool.stride, pool.padding, [])
 }
 
-fn mean_window(pool: &AvgPool2d) -> Vec<Attribute> {
-    vec![
-        ints("kernel_shape", [pool.kernel; 2]),
-        ints("strides", [pool.stride; 2]),
-        ints("pads", [pool.padding; 4]),
-        int("count_include_pad", 1),
-    ]
+fn avg_pool2d(pool: &AvgPool2d) -> Vec<Attribute> {
+    window(pool.kernel, pool.stride, pool.padding, [int("count_include_pad", 1)])
+}
+
+/// What all operators with a window are told, and an operator's own attributes.
+fn window<const N: usize>(
+    kernel: u32,
+    stride: u32,
+    padding: u32,
+    own: [Attribute; N],
+) -> Vec<Attribute> {
+    let common = [
+        ints("kernel_shape", [kernel; 2]),
+        ints("strides", [stride; 2]),
+        ints("pads", [padding; 4]),
+    ];
+    common.into_iter().chain(own).collect()
 }
 
 /// The matrix `[to, from]` whose product with `from` values in a row is their means over `to` windows,

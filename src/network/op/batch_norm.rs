@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Init, Param, ParamRole};
+use super::{Init, Param, ParamRole, for_each_feature};
 use crate::network::Shape;
 
 /// Batch normalisation over the first axis of an example: channels of an image, or features.
@@ -22,17 +22,11 @@ impl BatchNorm {
     }
 
     pub(super) fn params(&self) -> Vec<Param> {
-        let vector = |name, role, value| Param {
-            name,
-            shape: vec![self.features],
-            role,
-            init: Init::Constant(value),
-        };
         vec![
-            vector("weight", ParamRole::Scale, 1.0),
-            vector("bias", ParamRole::Shift, 0.0),
-            vector("running_mean", ParamRole::Statistic, 0.0),
-            vector("running_var", ParamRole::Statistic, 1.0),
+            for_each_feature("weight", self.features, ParamRole::Scale, 1.0),
+            for_each_feature("bias", self.features, ParamRole::Shift, 0.0),
+            for_each_feature("running_mean", self.features, ParamRole::Statistic, 0.0),
+            for_each_feature("running_var", self.features, ParamRole::Statistic, 1.0),
             Param {
                 name: "num_batches_tracked",
                 shape: Vec::new(),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Init, Param, ParamRole, window_extents};
+use super::{Param, weight_and_bias, window_extents};
 use crate::network::Shape;
 
 /// 1-d convolution (cross-correlation, as everywhere).
@@ -44,18 +44,7 @@ impl Conv1d {
     }
 
     pub(super) fn params(&self) -> Vec<Param> {
-        let init = Init::fan_in(u64::from(self.inputs) * u64::from(self.kernel));
-        let shape = vec![self.outputs, self.inputs, self.kernel];
-        let mut params = vec![Param { name: "weight", shape, role: ParamRole::Weight, init }];
-        if self.bias {
-            params.push(Param {
-                name: "bias",
-                shape: vec![self.outputs],
-                role: ParamRole::Bias,
-                init,
-            });
-        }
-        params
+        weight_and_bias(vec![self.outputs, self.inputs, self.kernel], self.outputs, self.bias)
     }
 
     pub(super) fn output(&self, input: &[u32]) -> Result<Shape, String> {

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Init, Param, ParamRole, count, divide, image, window_extents};
+use super::{Param, count, divide, image, weight_and_bias, window_extents};
 use crate::network::Shape;
 
 /// 2-d convolution.
@@ -38,18 +38,8 @@ impl Conv2d {
 
     pub(super) fn params(&self) -> Vec<Param> {
         let group_inputs = self.inputs / self.groups.max(1);
-        let init = Init::fan_in(u64::from(group_inputs) * u64::from(self.kernel).pow(2));
         let shape = vec![self.outputs, group_inputs, self.kernel, self.kernel];
-        let mut params = vec![Param { name: "weight", shape, role: ParamRole::Weight, init }];
-        if self.bias {
-            params.push(Param {
-                name: "bias",
-                shape: vec![self.outputs],
-                role: ParamRole::Bias,
-                init,
-            });
-        }
-        params
+        weight_and_bias(shape, self.outputs, self.bias)
     }
 
     pub(super) fn output(&self, input: &[u32]) -> Result<Shape, String> {

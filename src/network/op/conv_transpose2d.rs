@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Init, Param, ParamRole, divide, image};
+use super::{Param, divide, image, weight_and_bias};
 use crate::network::Shape;
 
 /// 2-d transposed convolution, which enlarges an image: the gradient of a convolution, taken as a layer.
@@ -48,19 +48,8 @@ impl ConvTranspose2d {
 
     pub(super) fn params(&self) -> Vec<Param> {
         let group_outputs = self.outputs / self.groups.max(1);
-        // PyTorch takes the second extent for the fan-in here, too, though it is the fan-out.
-        let init = Init::fan_in(u64::from(group_outputs) * u64::from(self.kernel).pow(2));
         let shape = vec![self.inputs, group_outputs, self.kernel, self.kernel];
-        let mut params = vec![Param { name: "weight", shape, role: ParamRole::Weight, init }];
-        if self.bias {
-            params.push(Param {
-                name: "bias",
-                shape: vec![self.outputs],
-                role: ParamRole::Bias,
-                init,
-            });
-        }
-        params
+        weight_and_bias(shape, self.outputs, self.bias)
     }
 
     pub(super) fn output(&self, input: &[u32]) -> Result<Shape, String> {

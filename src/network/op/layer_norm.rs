@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Init, Param, ParamRole};
+use super::{Param, ParamRole, for_each_feature};
 use crate::network::Shape;
 
 /// Layer normalisation over the last axis of an example (Ba et al. 2016).
@@ -23,13 +23,10 @@ impl LayerNorm {
     }
 
     pub(super) fn params(&self) -> Vec<Param> {
-        let vector = |name, role, value| Param {
-            name,
-            shape: vec![self.features],
-            role,
-            init: Init::Constant(value),
-        };
-        vec![vector("weight", ParamRole::Scale, 1.0), vector("bias", ParamRole::Shift, 0.0)]
+        vec![
+            for_each_feature("weight", self.features, ParamRole::Scale, 1.0),
+            for_each_feature("bias", self.features, ParamRole::Shift, 0.0),
+        ]
     }
 
     pub(super) fn output(&self, input: &[u32]) -> Result<Shape, String> {

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Init, Param, ParamRole};
+use super::{Param, weight_and_bias};
 use crate::network::Shape;
 
 /// Fully connected layer: `y = x Wᵀ + b`, over the last axis.
@@ -27,18 +27,7 @@ impl Linear {
     }
 
     pub(super) fn params(&self) -> Vec<Param> {
-        let init = Init::fan_in(self.inputs.into());
-        let shape = vec![self.outputs, self.inputs];
-        let mut params = vec![Param { name: "weight", shape, role: ParamRole::Weight, init }];
-        if self.bias {
-            params.push(Param {
-                name: "bias",
-                shape: vec![self.outputs],
-                role: ParamRole::Bias,
-                init,
-            });
-        }
-        params
+        weight_and_bias(vec![self.outputs, self.inputs], self.outputs, self.bias)
     }
 
     pub(super) fn output(&self, input: &[u32]) -> Result<Shape, String> {

@@ -77,6 +77,23 @@ impl Param {
     }
 }
 
+/// The weight of a layer and, if it has one, a bias for each of its outputs, with PyTorch's initial values.
+///
+/// What follows the weight's first extent is the fan-in; PyTorch takes it so for transposed convolutions,
+/// too, of which it is the fan-out.
+fn weight_and_bias(shape: Vec<u32>, outputs: u32, bias: bool) -> Vec<Param> {
+    let init = Init::fan_in(count(&shape[1..]));
+    let bias =
+        bias.then(|| Param { name: "bias", shape: vec![outputs], role: ParamRole::Bias, init });
+    let weight = Param { name: "weight", shape, role: ParamRole::Weight, init };
+    std::iter::once(weight).chain(bias).collect()
+}
+
+/// A value for each feature, all equal at first.
+fn for_each_feature(name: &'static str, features: u32, role: ParamRole, value: f64) -> Param {
+    Param { name, shape: vec![features], role, init: Init::Constant(value) }
+}
+
 /// What a parameter or buffer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ParamRole {
@@ -234,6 +251,22 @@ ops! {
     Attention "attention";
 }
 
+/// The pattern of all activations: functions of each value, without parameters.
+macro_rules! any_activation {
+    () => {
+        $crate::network::Op::Relu(_)
+            | $crate::network::Op::Relu6(_)
+            | $crate::network::Op::LeakyRelu(_)
+            | $crate::network::Op::Gelu(_)
+            | $crate::network::Op::Sigmoid(_)
+            | $crate::network::Op::Tanh(_)
+            | $crate::network::Op::Silu(_)
+            | $crate::network::Op::HardSwish(_)
+            | $crate::network::Op::HardSigmoid(_)
+    };
+}
+pub(super) use any_activation;
+
 impl Op {
     /// Its parameters and buffers, in torchvision's order.
     pub fn params(&self) -> Vec<Param> {
@@ -250,15 +283,7 @@ impl Op {
             Self::Lstm(lstm) => lstm.params(),
             Self::Attention(attention) => attention.params(),
             Self::Input(_)
-            | Self::Relu(_)
-            | Self::Relu6(_)
-            | Self::LeakyRelu(_)
-            | Self::Gelu(_)
-            | Self::Sigmoid(_)
-            | Self::Tanh(_)
-            | Self::Silu(_)
-            | Self::HardSwish(_)
-            | Self::HardSigmoid(_)
+            | any_activation!()
             | Self::Softmax(_)
             | Self::MaxPool2d(_)
             | Self::AvgPool2d(_)
@@ -281,18 +306,7 @@ impl Op {
 
     /// Whether it is a function of each value, without parameters.
     pub fn is_activation(&self) -> bool {
-        matches!(
-            self,
-            Self::Relu(_)
-                | Self::Relu6(_)
-                | Self::LeakyRelu(_)
-                | Self::Gelu(_)
-                | Self::Sigmoid(_)
-                | Self::Tanh(_)
-                | Self::Silu(_)
-                | Self::HardSwish(_)
-                | Self::HardSigmoid(_)
-        )
+        matches!(self, any_activation!())
     }
 
     /// Whether it makes, reads or changes a sequence.
@@ -359,16 +373,7 @@ impl Op {
             Self::Gru(gru) => gru.output(input),
             Self::Lstm(lstm) => lstm.output(input),
             Self::Flatten(_) => Ok(vec![input.iter().product()]),
-            Self::Relu(_)
-            | Self::Relu6(_)
-            | Self::LeakyRelu(_)
-            | Self::Gelu(_)
-            | Self::Sigmoid(_)
-            | Self::Tanh(_)
-            | Self::Silu(_)
-            | Self::HardSwish(_)
-            | Self::HardSigmoid(_)
-            | Self::Dropout(_) => Ok(input.to_vec()),
+            any_activation!() | Self::Dropout(_) => Ok(input.to_vec()),
             Self::Input(_)
             | Self::Add(_)
             | Self::Mul(_)
@@ -415,15 +420,7 @@ impl Op {
             Self::Attention(attention) => attention.operations(output),
             Self::BatchNorm(_)
             | Self::LayerNorm(_)
-            | Self::Relu(_)
-            | Self::Relu6(_)
-            | Self::LeakyRelu(_)
-            | Self::Gelu(_)
-            | Self::Sigmoid(_)
-            | Self::Tanh(_)
-            | Self::Silu(_)
-            | Self::HardSwish(_)
-            | Self::HardSigmoid(_)
+            | any_activation!()
             | Self::Softmax(_)
             | Self::Positions(_)
             | Self::Mul(_) => count(output),
