@@ -64,9 +64,24 @@ impl Model {
     /// Each parameter's draw depends on the seed and its name alone, so that another layer more or
     /// less does not change it.
     pub fn new(network: Network, seed: u64, device: Device) -> Self {
+        Self::starting_from(network, &IndexMap::new(), seed, device)
+    }
+
+    /// A new network that takes the values that fit it by name and shape, and draws the others as
+    /// [`Model::new`] does.
+    pub fn starting_from(
+        network: Network,
+        values: &IndexMap<String, Tensor>,
+        seed: u64,
+        device: Device,
+    ) -> Self {
         let params = network.params().into_iter().map(|named| {
-            let value = initial(&named, seed).to_device(device);
-            (named.name.clone(), parameter(&named, value))
+            let given = values.get(&named.name).filter(|value| value.size() == extents(&named));
+            let value = match given {
+                Some(value) => value.to_kind(kind(&named)).copy(),
+                None => initial(&named, seed),
+            };
+            (named.name.clone(), parameter(&named, value.to_device(device)))
         });
         let params = params.collect();
         Self::assemble(network, params, device)
@@ -86,8 +101,7 @@ impl Model {
             let value = tensors
                 .swap_remove(&named.name)
                 .ok_or_else(|| format!("parameter `{}` is missing", named.name))?;
-            let expected: Vec<i64> =
-                named.param.shape.iter().map(|&extent| i64::from(extent)).collect();
+            let expected = extents(&named);
             if value.size() != expected {
                 return Err(format!(
                     "parameter `{}` is {:?}, the network has {expected:?}",
@@ -355,8 +369,18 @@ fn parameter(named: &NamedParam, value: Tensor) -> Parameter {
     }
 }
 
+/// A parameter's shape, as LibTorch has it.
+pub(crate) fn extents(named: &NamedParam) -> Vec<i64> {
+    named.param.shape.iter().map(|&extent| i64::from(extent)).collect()
+}
+
+/// The kind of a parameter's values.
+fn kind(named: &NamedParam) -> Kind {
+    if named.param.role == ParamRole::Counter { Kind::Int64 } else { Kind::Float }
+}
+
 fn initial(named: &NamedParam, seed: u64) -> Tensor {
-    let shape: Vec<i64> = named.param.shape.iter().map(|&extent| i64::from(extent)).collect();
+    let shape = extents(named);
     match named.param.init {
         _ if named.param.role == ParamRole::Counter => {
             Tensor::zeros(shape, (Kind::Int64, Device::Cpu))

@@ -1,30 +1,30 @@
 //! The `import` stage: a network's parameters from a safetensors file that was made elsewhere.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use graftwork::digest;
 use graftwork::experiment::spec::Import;
-use graftwork::network::{Extents, zoo};
+use graftwork::network::{Extents, Network, zoo};
 use indexmap::IndexMap;
-use tch::{Tensor, no_grad};
+use tch::Tensor;
 
 use super::{Context, Ended, StageError, point};
 use crate::checkpoint;
 use crate::data;
-use crate::model::Model;
+use crate::model::{Model, extents};
 
 pub(super) fn run(stage: &Import, context: &mut Context<'_>) -> Result<Ended, StageError> {
     let network = zoo::build_for(&stage.model, &stage.data)
         .map_err(|error| StageError::Unfit(error.to_string()))?;
-    let mut model = Model::new(network, context.job.seed, context.device);
     let path = context.job.folder.join(&stage.file);
     digest::is_as_planned(&path, &stage.file, context.job.files.get("file"))
         .map_err(StageError::Unfit)?;
     let tensors = checkpoint::read_foreign(&path)?;
-    let report = Report::new(&model, &tensors);
+    let report = Report::new(&network, &tensors);
     context.recorder.log(&report.to_text());
-    report.check(stage, &model)?;
-    take(&mut model, &tensors, &report);
+    report.check(stage, &network.arch)?;
+    let model = Model::starting_from(network, &tensors, context.job.seed, context.device);
     let counts = report.counts();
     context.recorder.record(counts.map(|(name, count)| point(name, 0, count as f64)).to_vec());
     let folder = context.data_folder(stage.data.name())?;
@@ -45,16 +45,18 @@ struct Report {
 }
 
 impl Report {
-    fn new(model: &Model, tensors: &IndexMap<String, Tensor>) -> Self {
-        let is_unexpected = |name: &&String| !model.params().contains_key(*name);
+    fn new(network: &Network, tensors: &IndexMap<String, Tensor>) -> Self {
+        let params = network.params();
+        let known: HashSet<&str> = params.iter().map(|param| param.name.as_str()).collect();
+        let is_unexpected = |name: &&String| !known.contains(name.as_str());
         let mut report = Self {
             loaded: Vec::new(),
             missing: Vec::new(),
             unexpected: tensors.keys().filter(is_unexpected).cloned().collect(),
             mismatched: Vec::new(),
         };
-        for (name, parameter) in model.params() {
-            let (name, ours) = (name.clone(), parameter.value.size());
+        for named in &params {
+            let (name, ours) = (named.name.clone(), extents(named));
             match tensors.get(&name).map(Tensor::size) {
                 None => report.missing.push(name),
                 Some(theirs) if theirs == ours => report.loaded.push(name),
@@ -74,8 +76,8 @@ impl Report {
     }
 
     /// Why the file does not do, in one line, if it does not.
-    fn check(&self, stage: &Import, model: &Model) -> Result<(), StageError> {
-        let (file, arch) = (&stage.file, &model.network().arch);
+    fn check(&self, stage: &Import, arch: &str) -> Result<(), StageError> {
+        let file = &stage.file;
         let [(_, loaded), faults @ ..] = self.counts();
         if loaded > 0 && (!stage.strict || faults.iter().all(|(_, count)| *count == 0)) {
             return Ok(());
@@ -101,7 +103,7 @@ impl Report {
     /// `missing: conv1.weight, conv1.bias and 6 more`, of each list that is not empty.
     fn lists(&self, most: usize) -> impl Iterator<Item = String> {
         let mismatched = self.mismatched.iter().map(|(name, theirs, ours)| {
-            format!("{name} ({} in the file, {} in the network)", extents(theirs), extents(ours))
+            format!("{name} ({} in the file, {} in the network)", shown(theirs), shown(ours))
         });
         let lists = [
             ("missing", self.missing.clone()),
@@ -117,15 +119,7 @@ impl Report {
     }
 }
 
-fn extents(shape: &[i64]) -> String {
+fn shown(shape: &[i64]) -> String {
     let shape: Vec<u32> = shape.iter().map(|&extent| extent as u32).collect();
     if shape.is_empty() { "one number".to_owned() } else { Extents(&shape).to_string() }
-}
-
-fn take(model: &mut Model, tensors: &IndexMap<String, Tensor>, report: &Report) {
-    no_grad(|| {
-        for name in &report.loaded {
-            model.params_mut()[name.as_str()].value.copy_(&tensors[name]);
-        }
-    });
 }
