@@ -108,7 +108,7 @@ fn each_chunk(
 
 /// Whether every output of an operation is a row of its weight times a patch of its input.
 pub fn has_patches(op: &Op) -> bool {
-    matches!(op, Op::Conv2d(_) | Op::Linear(_))
+    matches!(op, Op::Conv1d(_) | Op::Conv2d(_) | Op::Linear(_))
 }
 
 /// The patches that a layer's weights are multiplied with, `[d, patches]` for each channel group.
@@ -125,6 +125,16 @@ fn patches(op: &Op, input: &Tensor) -> Vec<Tensor> {
             let columns = columns.transpose(0, 1).flatten(1, -1);
             let per_group = columns.size()[0] / i64::from(conv.groups);
             columns.split(per_group, 0)
+        }
+        Op::Conv1d(conv) => {
+            // As an image of one row.
+            let columns = input.unsqueeze(2).im2col(
+                [1, i64::from(conv.kernel)],
+                [1, 1],
+                [0, i64::from(conv.padding)],
+                [1, i64::from(conv.stride)],
+            );
+            vec![columns.transpose(0, 1).flatten(1, -1)]
         }
         Op::Linear(linear) => vec![input.reshape([-1, i64::from(linear.inputs)]).tr()],
         _ => unreachable!("`{}` is no operation with patches", op.name()),
@@ -159,31 +169,22 @@ fn add(inputs: &mut Option<Inputs>, patches: &[Tensor], images: i64, collect: Co
 #[cfg(test)]
 mod tests {
     use graftwork::network::Network;
-    use graftwork::network::op::{Conv2d, Flatten, Linear, Relu};
+    use graftwork::network::op::{Conv1d, Conv2d, Flatten, Linear, Relu};
 
     use super::*;
     use crate::prune::prunable;
     use crate::random;
 
-    /// The gram of a layer's inputs explains its output: `‖W x‖² = tr(W G Wᵀ)`, also for strides,
-    /// padding, dilation and channel groups.
-    #[test]
-    fn the_second_moments_explain_the_energy_of_every_output() {
-        let mut network = Network::new("test", &[2, 9, 9]);
-        let conv =
-            Conv2d { padding: 1, stride: 2, dilation: 2, bias: false, ..Conv2d::new(2, 4, 3) };
-        let conv = network.push("conv", conv);
-        network.push("relu", Relu {});
-        let grouped =
-            network.push("grouped", Conv2d { groups: 2, bias: false, ..Conv2d::new(4, 6, 2) });
-        network.push("flatten", Flatten {});
-        let features = network.shapes().unwrap().last().unwrap()[0];
-        let fc = network.push("fc", Linear { bias: false, ..Linear::new(features, 3) });
+    /// The gram of a layer's inputs explains its output: `‖W x‖² = tr(W G Wᵀ)`.
+    #[track_caller]
+    fn check(network: Network, layers_with_weights: &[usize]) {
+        let shape: Vec<i64> = network.input_shape().iter().map(|&extent| extent.into()).collect();
         let model = Model::new(network, 3, Device::Cpu);
-        let images = random::uniform(&[200, 2, 9, 9], -1.0, 1.0, &mut random::stream(1, "x", 0));
+        let shape = [&[200], shape.as_slice()].concat();
+        let images = random::uniform(&shape, -1.0, 1.0, &mut random::stream(1, "x", 0));
         let layers = prunable(&model, &[]).unwrap();
         let inputs = inputs(&model, &images, &layers, Collect::Grams);
-        let (_, outputs) = model.forward_with(&images, Mode::Eval, None, &[conv, grouped, fc]);
+        let (_, outputs) = model.forward_with(&images, Mode::Eval, None, layers_with_weights);
         for (index, output) in outputs.iter().enumerate() {
             let energy = output.to_kind(Kind::Double).square().sum(Kind::Double).double_value(&[]);
             let weight = layers[index].weight(&model).to_kind(Kind::Double).flatten(1, -1);
@@ -197,5 +198,32 @@ mod tests {
             assert!((energy / explained - 1.0).abs() < 1e-5, "{energy} {explained}");
             assert_eq!(inputs[index].images as i64, 200);
         }
+    }
+
+    #[test]
+    fn second_moments_explain_sequences_step_by_step() {
+        let mut network = Network::new("test", &[3, 11]);
+        let conv = Conv1d { padding: 2, stride: 2, bias: false, ..Conv1d::new(3, 4, 5) };
+        let conv = network.push("conv", conv);
+        let rows = network.push("rows", Linear { bias: false, ..Linear::new(6, 5) });
+        network.push("flatten", Flatten {});
+        let fc = network.push("fc", Linear { bias: false, ..Linear::new(20, 3) });
+        check(network, &[conv, rows, fc]);
+    }
+
+    /// Also for strides, padding, dilation and channel groups.
+    #[test]
+    fn the_second_moments_explain_the_energy_of_every_output() {
+        let mut network = Network::new("test", &[2, 9, 9]);
+        let conv =
+            Conv2d { padding: 1, stride: 2, dilation: 2, bias: false, ..Conv2d::new(2, 4, 3) };
+        let conv = network.push("conv", conv);
+        network.push("relu", Relu {});
+        let grouped =
+            network.push("grouped", Conv2d { groups: 2, bias: false, ..Conv2d::new(4, 6, 2) });
+        network.push("flatten", Flatten {});
+        let features = network.shapes().unwrap().last().unwrap()[0];
+        let fc = network.push("fc", Linear { bias: false, ..Linear::new(features, 3) });
+        check(network, &[conv, grouped, fc]);
     }
 }

@@ -68,7 +68,7 @@ fn are_supported(model: &Model, layers: &[Prunable]) -> Result<(), StageError> {
     match layers.iter().find(|layer| !calibration::has_patches(op(layer))) {
         None => Ok(()),
         Some(layer) => Err(StageError::Unfit(format!(
-            "min-mse has no rule for `{0}` ({1}), only for conv2d and linear; leave it out with exclude = [\"{0}\"], or choose another criterion",
+            "min-mse has no rule for `{0}` ({1}), only for conv1d, conv2d and linear; leave it out with exclude = [\"{0}\"], or choose another criterion",
             model.network().nodes[layer.node].name,
             op(layer).name()
         ))),
