@@ -3,7 +3,7 @@ use tch::{Kind, Tensor};
 
 use super::endless::Endless;
 use super::{Activations, Transfer};
-use crate::data::{Batch, Batches, ImageBatches, Set, TrainSet, Unlabelled};
+use crate::data::{Batch, Batches, InputBatches, Set, TrainSet, Unlabelled};
 use crate::model::{Mode, Model};
 use crate::train::{Objective, Step, Terms, accuracy, evaluate, loss};
 
@@ -36,7 +36,7 @@ pub struct Domains<'a> {
 pub struct Adaptation<'a> {
     domains: Domains<'a>,
     source: Endless<'a, Batches<'a>>,
-    target: Endless<'a, ImageBatches<'a>>,
+    target: Endless<'a, InputBatches<'a>>,
     /// None: the target is not looked at.
     transfer: Option<Transfer>,
     task: Loss,
@@ -112,12 +112,12 @@ impl Objective for Adaptation<'_> {
     }
 
     fn loss(&mut self, model: &Model, step: &Step) -> Terms {
-        let Batch { images, labels } = self.source.next();
+        let Batch { inputs, labels } = self.source.next();
         let (source, term) = match &self.transfer {
-            None => (forward(model, &images, SOURCE), None),
+            None => (forward(model, &inputs, SOURCE), None),
             Some(transfer) => {
                 let target = self.target.next();
-                let (source, target) = activations(model, &images, &target, self.joint_batches);
+                let (source, target) = activations(model, &inputs, &target, self.joint_batches);
                 let term = transfer.term(&source, &target, step.progress());
                 (source, Some(term))
             }

@@ -11,7 +11,7 @@ use crate::random;
 #[derive(Debug)]
 pub struct Batch {
     /// What a network gets, `[B, …]`: `f32`, normalised; numbers of words `i64`.
-    pub images: Tensor,
+    pub inputs: Tensor,
     /// `[B]`, `i64`.
     pub labels: Tensor,
 }
@@ -19,14 +19,14 @@ pub struct Batch {
 /// Training batches of one epoch; see [`super::TrainSet::batches`].
 #[derive(Debug)]
 pub struct Batches<'a> {
-    images: ImageBatches<'a>,
+    inputs: InputBatches<'a>,
     labels: &'a Tensor,
 }
 
 impl<'a> Batches<'a> {
     pub(super) fn new(set: &'a Set, recipe: &BatchRecipe, seed: u64, epoch: u64) -> Self {
-        let images = ImageBatches::new(&set.stored, &set.numbers, recipe, seed, epoch);
-        Self { images, labels: &set.labels }
+        let inputs = InputBatches::new(&set.stored, &set.numbers, recipe, seed, epoch);
+        Self { inputs, labels: &set.labels }
     }
 }
 
@@ -34,12 +34,12 @@ impl Iterator for Batches<'_> {
     type Item = Batch;
 
     fn next(&mut self) -> Option<Batch> {
-        let (images, index) = self.images.advance()?;
-        Some(Batch { images, labels: self.labels.index_select(0, &index) })
+        let (inputs, index) = self.inputs.advance()?;
+        Some(Batch { inputs, labels: self.labels.index_select(0, &index) })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.images.size_hint()
+        self.inputs.size_hint()
     }
 }
 
@@ -47,7 +47,7 @@ impl ExactSizeIterator for Batches<'_> {}
 
 /// Training batches of one epoch without labels; see [`super::Unlabelled::batches`].
 #[derive(Debug)]
-pub struct ImageBatches<'a> {
+pub struct InputBatches<'a> {
     stored: &'a Tensor,
     numbers: &'a Numbers,
     order: Tensor, // [N], i64
@@ -57,7 +57,7 @@ pub struct ImageBatches<'a> {
     steps: usize,
 }
 
-impl<'a> ImageBatches<'a> {
+impl<'a> InputBatches<'a> {
     /// All draws of the epoch are made here, and brought to the device once. They are made in the
     /// order of the epoch, whatever the batch size.
     pub(super) fn new(
@@ -82,7 +82,7 @@ impl<'a> ImageBatches<'a> {
         }
     }
 
-    /// The next images, and which they are.
+    /// The next examples, and which they are.
     fn advance(&mut self) -> Option<(Tensor, Tensor)> {
         if self.step == self.steps {
             return None;
@@ -92,13 +92,13 @@ impl<'a> ImageBatches<'a> {
         let length = self.batch_size.min(n - start);
         self.step += 1;
         let index = self.order.narrow(0, start as i64, length as i64);
-        let pixels = self.stored.index_select(0, &index);
-        let pixels = self.changes.apply(pixels, start as i64);
-        Some((self.numbers.apply(&pixels), index))
+        let stored = self.stored.index_select(0, &index);
+        let stored = self.changes.apply(stored, start as i64);
+        Some((self.numbers.apply(&stored), index))
     }
 }
 
-impl Iterator for ImageBatches<'_> {
+impl Iterator for InputBatches<'_> {
     type Item = Tensor;
 
     fn next(&mut self) -> Option<Tensor> {
@@ -111,7 +111,7 @@ impl Iterator for ImageBatches<'_> {
     }
 }
 
-impl ExactSizeIterator for ImageBatches<'_> {}
+impl ExactSizeIterator for InputBatches<'_> {}
 
 /// Batches to measure on; see [`Set::batches`].
 #[derive(Debug)]
@@ -138,10 +138,10 @@ impl Iterator for EvaluationBatches<'_> {
             return None;
         }
         let part = |tensor: &Tensor| tensor.narrow(0, self.start, length);
-        let images = self.set.numbers.apply(&part(&self.set.stored));
+        let inputs = self.set.numbers.apply(&part(&self.set.stored));
         let labels = part(&self.set.labels);
         debug_assert_eq!(labels.kind(), Kind::Int64);
         self.start += length;
-        Some(Batch { images, labels })
+        Some(Batch { inputs, labels })
     }
 }

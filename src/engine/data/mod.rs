@@ -28,7 +28,7 @@ use tch::{Device, Tensor};
 use thiserror::Error;
 use whole::Whole;
 
-pub use batches::{Batch, Batches, EvaluationBatches, ImageBatches};
+pub use batches::{Batch, Batches, EvaluationBatches, InputBatches};
 pub use set::{Set, TrainSet, Unlabelled};
 
 /// Why a dataset cannot be read.

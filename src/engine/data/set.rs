@@ -4,7 +4,7 @@ use graftwork::experiment::spec::{Augment, Content, Data};
 use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 
-use super::batches::{Batch, Batches, EvaluationBatches, ImageBatches};
+use super::batches::{Batch, Batches, EvaluationBatches, InputBatches};
 use super::numbers::Numbers;
 use crate::random;
 
@@ -37,7 +37,7 @@ impl Set {
         order.truncate(n);
         let index = Tensor::from_slice(&order).to_device(self.stored.device());
         Batch {
-            images: self.numbers.apply(&self.stored.index_select(0, &index)),
+            inputs: self.numbers.apply(&self.stored.index_select(0, &index)),
             labels: self.labels.index_select(0, &index),
         }
     }
@@ -135,8 +135,8 @@ impl Unlabelled {
     }
 
     /// As [`TrainSet::batches`], without labels and with draws of its own.
-    pub fn batches(&self, seed: u64, epoch: u64) -> ImageBatches<'_> {
-        ImageBatches::new(&self.stored, &self.numbers, &self.recipe, seed, epoch)
+    pub fn batches(&self, seed: u64, epoch: u64) -> InputBatches<'_> {
+        InputBatches::new(&self.stored, &self.numbers, &self.recipe, seed, epoch)
     }
 }
 

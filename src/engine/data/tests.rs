@@ -60,7 +60,7 @@ fn an_epoch_holds_every_image_once_with_its_label_in_an_order_of_its_own() {
         assert_eq!(batches.len(), splits.train.steps());
         let mut seen = Vec::new();
         for batch in batches {
-            let images = which(&batch.images);
+            let images = which(&batch.inputs);
             let expected: Vec<i64> = images.iter().map(|image| i64::from(image % 2)).collect();
             assert_eq!(labels(&batch), expected);
             seen.extend(images);
@@ -97,7 +97,7 @@ fn measuring_goes_through_all_images_in_their_order_and_changes_nothing() {
         options.augment = vec![Augment::RandomCrop(RandomCrop { padding: 2 })];
     });
     let order =
-        |set: &Set| -> Vec<u8> { set.batches().flat_map(|batch| which(&batch.images)).collect() };
+        |set: &Set| -> Vec<u8> { set.batches().flat_map(|batch| which(&batch.inputs)).collect() };
     let (train, val) = (order(splits.train.as_set()), order(&splits.val));
     assert_eq!((train.len(), val.len()), (16, 4));
     assert!(train.is_sorted() && val.is_sorted());
@@ -113,7 +113,7 @@ fn large_sets_are_measured_in_batches_of_a_thousand() {
     let mut large = images(2);
     large.test = Part { pixels: vec![7; 2001 * 12], labels: vec![1; 2001] };
     let splits = prepare(Loaded::Images(large), &data(|_| {}), &[1, 3, 4], Device::Cpu).unwrap();
-    let sizes: Vec<i64> = splits.test.batches().map(|batch| batch.images.size()[0]).collect();
+    let sizes: Vec<i64> = splits.test.batches().map(|batch| batch.inputs.size()[0]).collect();
     assert_eq!(sizes, [1000, 1000, 1]);
 }
 
@@ -139,8 +139,8 @@ fn a_crop_is_a_shift_with_black_outside() {
         let pairs = splits.train.batches(5, epoch).zip(plain.train.batches(5, epoch));
         for (changed, plain) in pairs {
             assert_eq!(labels(&changed), labels(&plain));
-            let changed = bytes(&changed.images);
-            for (pixels, image) in changed.chunks_exact(12).zip(which(&plain.images)) {
+            let changed = bytes(&changed.inputs);
+            for (pixels, image) in changed.chunks_exact(12).zip(which(&plain.inputs)) {
                 let shift =
                     shifts.iter().find(|shift| shifted(i32::from(image), **shift) == pixels);
                 seen.insert(*shift.unwrap_or_else(|| panic!("image {image} became {pixels:?}")));
@@ -158,7 +158,7 @@ fn a_flip_mirrors_left_and_right_as_often_as_it_should() {
     let mut flipped = 0;
     for epoch in 0..50 {
         for batch in splits.train.batches(1, epoch) {
-            for pixels in bytes(&batch.images).chunks_exact(12) {
+            for pixels in bytes(&batch.inputs).chunks_exact(12) {
                 let first = pixels[0] / 12 * 12;
                 let row = |row: u8| [0, 1, 2, 3].map(|column| first + row * 4 + column);
                 let mut expected = [row(0), row(1), row(2)];
@@ -182,7 +182,7 @@ fn adding_a_change_leaves_the_draws_of_those_before_it() {
             options.augment = augment;
             options.batch_size = batch_size;
         });
-        splits.train.batches(2, 3).flat_map(|batch| bytes(&batch.images)).collect()
+        splits.train.batches(2, 3).flat_map(|batch| bytes(&batch.inputs)).collect()
     };
     let alone = epoch(vec![crop.clone()], 8);
     assert_eq!(epoch(vec![crop.clone(), never], 8), alone);
@@ -192,7 +192,7 @@ fn adding_a_change_leaves_the_draws_of_those_before_it() {
 #[test]
 fn unlabelled_images_have_draws_of_their_own() {
     let labelled = splits(10, |_| {}).train;
-    let with: Vec<u8> = labelled.batches(0, 0).flat_map(|batch| which(&batch.images)).collect();
+    let with: Vec<u8> = labelled.batches(0, 0).flat_map(|batch| which(&batch.inputs)).collect();
     let unlabelled = labelled.into_unlabelled();
     assert_eq!((unlabelled.len(), unlabelled.steps(), unlabelled.is_empty()), (10, 1, false));
     let mut without: Vec<u8> = unlabelled.batches(0, 0).flat_map(|images| which(&images)).collect();
@@ -212,7 +212,7 @@ fn normalisation_is_as_named_and_its_constants_are_the_training_splits() {
         let splits = prepare(Loaded::Images(images), &data, &[1, 3, 4], Device::Cpu).unwrap();
         let values = |set: &Set| -> Vec<f32> {
             let batch = set.batches().next().unwrap();
-            batch.images.view([-1]).try_into().unwrap()
+            batch.inputs.view([-1]).try_into().unwrap()
         };
         let (train, test) = (values(splits.train.as_set()), values(&splits.test));
         for (found, expected) in [train[0], train[12], test[0]].into_iter().zip(expected) {

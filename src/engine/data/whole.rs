@@ -188,7 +188,7 @@ mod tests {
             ("fsdd-theo", 10, 2)
         );
         let batch = splits.test.batches().next().unwrap();
-        assert!((values(&batch.images)[1] + 200.0 / 32_768.0).abs() < 1e-7);
+        assert!((values(&batch.inputs)[1] + 200.0 / 32_768.0).abs() < 1e-7);
     }
 
     #[test]
@@ -196,8 +196,8 @@ mod tests {
         let data = data(json!({ "fsdd": { "seconds": 0.1, "val-fraction": 0.0 } }));
         let splits = prepare(recordings(), &data, &data.shape(), Device::Cpu).unwrap();
         let batch = splits.train.as_set().batches().next().unwrap();
-        assert_eq!(batch.images.size(), [3, 1, 40, 11]);
-        assert!(batch.images.mean(Kind::Double).double_value(&[]).abs() < 1e-5);
+        assert_eq!(batch.inputs.size(), [3, 1, 40, 11]);
+        assert!(batch.inputs.mean(Kind::Double).double_value(&[]).abs() < 1e-5);
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
         let data = data(json!({ "amazon-reviews": { "category": "books" } }));
         let splits = prepare(bags, &data, &[5000], Device::Cpu).unwrap();
         let batch = splits.train.batches(0, 1).next().unwrap();
-        let counts = values(&batch.images);
+        let counts = values(&batch.inputs);
         assert_eq!((counts.len(), counts[0], counts[1], counts[4999]), (5000, 2.0, 0.0, 84.0));
         assert_eq!(values(&batch.labels), [1.0]);
     }
@@ -237,12 +237,12 @@ mod tests {
         let splits = prepare(texts(), &data, &[4], Device::Cpu).unwrap();
         assert_eq!((splits.train.len(), splits.classes), (2, 2), "no cars");
         let train = splits.train.as_set().batches().next().unwrap();
-        assert_eq!(train.images.kind(), Kind::Int64);
+        assert_eq!(train.inputs.kind(), Kind::Int64);
         // moon four times, car three times, pixel once.
-        assert_eq!(values(&train.images), [2.0, 2.0, 2.0, 0.0, 4.0, 3.0, 0.0, 0.0]);
+        assert_eq!(values(&train.inputs), [2.0, 2.0, 2.0, 0.0, 4.0, 3.0, 0.0, 0.0]);
         assert_eq!(values(&train.labels), [1.0, 0.0]);
         let test = splits.test.batches().next().unwrap();
-        assert_eq!(values(&test.images), [4.0, 2.0, 1.0, 1.0], "`shader` is unknown");
+        assert_eq!(values(&test.inputs), [4.0, 2.0, 1.0, 1.0], "`shader` is unknown");
     }
 
     #[test]

@@ -205,7 +205,7 @@ fn report(
 ) {
     let mut rng = random::stream(context.job.seed, "calibration", 0);
     let batch = data.train.as_set().sample(KKT_SAMPLES, &mut rng);
-    let logits = model.forward(&batch.images, Mode::Eval, None);
+    let logits = model.forward(&batch.inputs, Mode::Eval, None);
     let loss =
         logits.cross_entropy_loss::<&Tensor>(&batch.labels, None, Reduction::Mean, -100, 0.0);
     let step = u64::from(settings.epochs);

@@ -288,7 +288,7 @@ mod tests {
 
     fn outputs(model: &Model, splits: &Splits, domain: usize) -> Tensor {
         let batch = splits.test.batches().next().unwrap();
-        tch::no_grad(|| model.forward(&batch.images, Mode::Eval, Some(domain)))
+        tch::no_grad(|| model.forward(&batch.inputs, Mode::Eval, Some(domain)))
     }
 
     #[test]

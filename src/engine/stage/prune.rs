@@ -79,7 +79,7 @@ fn apply(
     let data = || data.expect("opened for every criterion that needs it");
     let calibration = |samples: u32| {
         let mut rng = random::stream(seed, "calibration", 0);
-        data().train.as_set().sample(samples as usize, &mut rng).images
+        data().train.as_set().sample(samples as usize, &mut rng).inputs
     };
     match &stage.criterion {
         Criterion::Magnitude(_) => {

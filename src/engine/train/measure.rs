@@ -34,9 +34,9 @@ pub fn evaluate(model: &Model, set: &Set, domain: Option<usize>) -> Measured {
         let mut n = 0;
         let mut loss = Tensor::zeros([], (Kind::Double, model.device()));
         let mut correct = Tensor::zeros([], (Kind::Int64, model.device()));
-        for Batch { images, labels } in set.batches() {
+        for Batch { inputs, labels } in set.batches() {
             n += labels.size()[0];
-            let logits = model.forward(&images, Mode::Eval, domain).to_kind(Kind::Float);
+            let logits = model.forward(&inputs, Mode::Eval, domain).to_kind(Kind::Float);
             let log_probs = logits.log_softmax(-1, Kind::Float);
             loss += log_probs.g_nll_loss::<&Tensor>(&labels, None, Reduction::Sum, -100);
             correct += logits.argmax(-1, false).eq_tensor(&labels).sum(Kind::Int64);

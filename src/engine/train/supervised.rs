@@ -71,11 +71,11 @@ impl Objective for Supervised<'_> {
 
     fn loss(&mut self, model: &Model, _step: &Step) -> Terms {
         let batches = self.batches.as_mut().expect("the loop begins epochs");
-        let Batch { images, labels } = batches.next().expect("an epoch has its steps");
-        let logits = model.forward(&images, Mode::Train, None);
+        let Batch { inputs, labels } = batches.next().expect("an epoch has its steps");
+        let logits = model.forward(&inputs, Mode::Train, None);
         let teacher = self.teacher.as_ref();
         let teacher = teacher
-            .map(|teacher| no_grad(|| teacher.model.forward(&images, Mode::Eval, teacher.domain)));
+            .map(|teacher| no_grad(|| teacher.model.forward(&inputs, Mode::Eval, teacher.domain)));
         let mut total = loss::supervised(self.loss, &logits, &labels, teacher.as_ref());
         let mut named = vec![("accuracy", accuracy(&logits, &labels))];
         if let Some(penalty) = self.starting_point.as_ref().and_then(|start| start.penalty(model)) {
