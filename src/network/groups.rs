@@ -125,7 +125,8 @@ pub fn groups(network: &Network) -> Result<Vec<Group>, ShapeError> {
                 walk.reads(index, "in_proj_weight", &read);
                 Edge { axis: 1, ids: walk.pinned(attention.features).ids }
             }
-            any_activation!() | Op::Dropout(_) => inputs[0].clone(),
+            any_activation!() => inputs[0].clone(),
+            Op::Dropout(_) => inputs[0].clone(),
         };
         outputs.push(output);
     }
