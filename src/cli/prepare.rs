@@ -1,7 +1,7 @@
 //! What `run` and `plan` do first: file to plan, and what of it is in the store.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,6 @@ use super::files::{self, Read, folder};
 use super::{Context, Outcome};
 use crate::dataset::{DatasetError, Found};
 use crate::digest::Files;
-use crate::experiment::spec::Data;
 use crate::experiment::{Checked, Faults, Trial};
 use crate::ledger::{Ledger, LedgerError};
 use crate::plan::{
@@ -188,11 +187,9 @@ impl Prepared {
 }
 
 /// The datasets that the stages of these trials read.
-fn datasets(trials: &[Trial]) -> Vec<&'static str> {
+fn datasets(trials: &[Trial]) -> BTreeSet<&'static str> {
     let stages = trials.iter().flat_map(|trial| trial.stages.values());
-    let used: HashSet<&str> =
-        stages.flat_map(|stage| stage.data()).map(|(_, data)| data.name()).collect();
-    Data::NAMES.into_iter().filter(|name| used.contains(name)).collect()
+    stages.flat_map(|stage| stage.data()).flat_map(|(_, data)| data.datasets()).collect()
 }
 
 /// Content digests of the files that the stages of these trials name.

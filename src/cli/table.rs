@@ -25,7 +25,7 @@ pub(super) struct Args {
     /// Stages; default: those that no other stage reads
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     stage: Vec<String>,
-    /// Metrics, whole names or their ends: `val/loss`; default: `accuracy`, on the test split
+    /// Metrics, whole names or their ends: `val/loss`; default: `accuracy`, of masks `mean-iou`, on the test split
     #[arg(long, value_name = "METRIC", value_delimiter = ',')]
     metric: Vec<String>,
     /// Axes that make the rows

@@ -129,8 +129,9 @@ impl DatasetError {
 }
 
 fn nearest(name: &str) -> String {
-    crate::experiment::spec::Data::NAMES
+    super::catalogue()
         .into_iter()
+        .map(|entry| entry.name)
         .map(|known| (strsim::jaro_winkler(known, name), known))
         .filter(|(likeness, _)| *likeness > 0.7)
         .max_by(|left, right| left.0.total_cmp(&right.0))

@@ -91,6 +91,8 @@ codes! {
     Domain = "E046",
     /// A stage goes back to a point of a training that there is not.
     Rewind = "E047",
+    /// A network gives one class for an example where the data has one for every pixel, or the reverse.
+    Task = "E048",
     /// A value names a variable that no file states.
     UnknownVariable = "E050",
     /// Variables are made of each other in a loop.

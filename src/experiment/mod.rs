@@ -26,6 +26,7 @@ mod sources;
 pub mod spec;
 mod sweep;
 mod syntax;
+mod task;
 mod tree;
 mod trial;
 mod write;

@@ -14,6 +14,7 @@ use super::spec::{
     Adapt, Content, Data, EarlyStopping, Evaluate, Finetune, Import, Keep, Loss, Model, Optimizer,
     Pretrain, Split, Stage,
 };
+use super::task;
 use super::tree::{Entry, Value};
 use crate::network::zoo::{self, BuildError, BuildFault, Place};
 use crate::network::{Extents, Network, ParamRole, ShapeError, matches};
@@ -64,23 +65,24 @@ pub(super) fn analyse(
     }
     let input = |role: &str| inputs.iter().find(|input| input.reference.key == role);
     let from = input("from").and_then(|input| input.network.clone());
+    let fits = |key, data, network: Option<&Network>| {
+        let from = site.value(&["from"]);
+        let task = network.and_then(|network| task::check(site, key, data, network, from));
+        task.or_else(|| fit::check(site, key, data, network?))
+    };
     let network = match stage {
         Stage::Pretrain(Pretrain { model, data, .. })
         | Stage::Import(Import { model, data, .. }) => built(site, model, data, faults),
         Stage::Prune(prune) => {
-            let data = prune.data.iter().map(|data| ("data", data));
-            faults.extend(
-                data.filter_map(|(key, data)| fit::check(site, key, data, from.as_deref()?)),
-            );
+            let data = prune.data.as_ref();
+            faults.extend(data.and_then(|data| fits("data", data, from.as_deref())));
             let point = points.first();
             faults
                 .extend(point.and_then(|point| rewind::check(site, stage, point, from.as_deref())));
             from
         }
         Stage::Finetune(finetune) => {
-            faults.extend(
-                from.as_deref().and_then(|from| fit::check(site, "data", &finetune.data, from)),
-            );
+            faults.extend(fits("data", &finetune.data, from.as_deref()));
             let network = from.map(|network| re_headed(finetune, network));
             teacher(site, finetune, input("teacher"), network.as_deref(), faults);
             network
@@ -88,19 +90,19 @@ pub(super) fn analyse(
         Stage::Adapt(adapt) => {
             faults.extend(one_domain(site, adapt));
             faults.extend(joint_and_specific(site, adapt));
-            adapt_classes(site, adapt, from.as_deref(), faults);
-            let both = [("source", &adapt.source), ("target", &adapt.target)].into_iter();
-            faults.extend(
-                both.filter_map(|(key, data)| fit::check(site, key, data, from.as_deref()?)),
-            );
+            if let Some(masks) = task::adapt(site, adapt) {
+                faults.push(masks);
+            } else {
+                adapt_classes(site, adapt, from.as_deref(), faults);
+                let both = [("source", &adapt.source), ("target", &adapt.target)].into_iter();
+                faults.extend(both.filter_map(|(key, data)| fits(key, data, from.as_deref())));
+            }
             from
         }
         Stage::Evaluate(evaluate) => {
             faults.extend(evaluate_split(site, evaluate));
             faults.extend(from.as_deref().and_then(|from| evaluate_classes(site, evaluate, from)));
-            faults.extend(
-                from.as_deref().and_then(|from| fit::check(site, "data", &evaluate.data, from)),
-            );
+            faults.extend(fits("data", &evaluate.data, from.as_deref()));
             from
         }
         Stage::Command(_) => None,
@@ -280,7 +282,11 @@ fn built(
     faults: &mut Vec<Fault>,
 ) -> Option<Rc<Network>> {
     let BuildError { place, fault } = match zoo::build_for(model, data) {
-        Ok(network) => return Some(Rc::new(network)),
+        Ok(network) => {
+            let fault = task::check(site, "data", data, &network, site.choice(&["model"]));
+            faults.extend(fault);
+            return Some(Rc::new(network));
+        }
         Err(error) => error,
     };
     faults.push(match fault {
@@ -367,7 +373,11 @@ fn no_network(site: &Site<'_>, data: &Data, place: &[Place], fault: &BuildFault)
 
 /// Height and width of the smallest square images that a model takes, where size is what it lacks.
 fn smallest_image(model: &Model, data: &Data) -> Option<u32> {
-    let Content::Images(_, [channels, ..]) = data.content() else { return None };
+    let channels = match data.content() {
+        Content::Images(_, [channels, ..]) => channels,
+        Content::Scenes(_) => data.shape()[0],
+        Content::Recordings(_) | Content::Bags(_) | Content::Texts(_) => return None,
+    };
     let fits =
         |extent: &u32| zoo::build(model, &[channels, *extent, *extent], data.classes()).is_ok();
     // What fits an image fits every larger one.
@@ -413,6 +423,10 @@ fn teacher(
     };
     let (classes, needed) = (network.classes().unwrap_or(0), finetune.data.classes());
     let Name { text, span, .. } = input.reference;
+    if let Some(fault) = task::check(site, "data", &finetune.data, network, *span) {
+        faults.push(fault);
+        return;
+    }
     if classes != needed {
         let name = finetune.data.name();
         let message =
@@ -431,7 +445,7 @@ fn teacher(
         let message = format!("teacher {text:?} takes {what} of {theirs}, and the student {ours}");
         let fault = site.fault(Code::Shape, *span, &message).label(format!("takes {theirs}"));
         faults.push(fault.help(match finetune.data.content() {
-            Content::Images(..) => {
+            Content::Images(..) | Content::Scenes(_) => {
                 "train both on one size, which `size = [HEIGHT, WIDTH]` of the dataset sets"
             }
             _ => "train both on data that is read in the same way",
@@ -454,6 +468,7 @@ fn one_domain(site: &Site<'_>, adapt: &Adapt) -> Option<Fault> {
         Content::Recordings(_) => "choose other `speakers`",
         Content::Bags(_) => "choose another `category`",
         Content::Texts(_) => "choose other `groups`",
+        Content::Scenes(_) => "choose other `digits` or `photographs`",
     }))
 }
 

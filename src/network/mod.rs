@@ -17,6 +17,15 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+/// TEMP
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// TEMP
+    Classification,
+    /// TEMP
+    Segmentation,
+}
+
 /// Extents of one example, without the batch: `[channels, height, width]` or `[features]`.
 pub type Shape = Vec<u32>;
 
@@ -260,6 +269,14 @@ impl Network {
     pub fn head(&self) -> usize {
         let with_params = self.nodes.iter().rposition(|node| !node.op.params().is_empty());
         with_params.expect("a network has a layer with parameters")
+    }
+
+    /// TEMP
+    pub fn task(&self) -> Result<Task, ShapeError> {
+        Ok(match self.shapes()?.last().map_or(0, Vec::len) {
+            3 => Task::Segmentation,
+            _ => Task::Classification,
+        })
     }
 
     /// Number of classes: the length of the output.

@@ -313,8 +313,7 @@ impl Planner<'_> {
 
     fn data(&mut self, stage: &Stage, plan: &mut Plan) -> BTreeMap<String, String> {
         let mut found = BTreeMap::new();
-        for (_, data) in stage.data() {
-            let name = data.name();
+        for name in stage.data().into_iter().flat_map(|(_, data)| data.datasets()) {
             let digest =
                 self.data.entry(name.to_owned()).or_insert_with(|| (self.digests.data)(name));
             if digest.is_none() {

@@ -23,7 +23,7 @@ impl Direction {
     /// The direction that a metric's name tells.
     pub(super) fn of(metric: &str) -> Option<Self> {
         match what(metric) {
-            "accuracy" => Some(Self::Higher),
+            "accuracy" | "mean-iou" => Some(Self::Higher),
             "loss" => Some(Self::Lower),
             _ => None,
         }

@@ -15,7 +15,7 @@ impl Format {
     ///
     /// The typical deviation gets two significant digits. Percent have at least one decimal.
     pub(super) fn new(metric: &str, means: &[f64], deviations: &[f64]) -> Self {
-        let percent = matches!(what(metric), "accuracy" | "sparsity");
+        let percent = matches!(what(metric), "accuracy" | "mean-iou" | "sparsity");
         let scale = if percent { 100.0 } else { 1.0 };
         let spread = |value: &f64| value.is_finite() && *value > 0.0;
         let spreads = deviations.iter().copied().filter(spread).map(|value| value * scale);
@@ -34,7 +34,7 @@ impl Format {
     /// The unit that the numbers are in, where they have one.
     pub(super) fn unit(metric: &str) -> &'static str {
         match what(metric) {
-            "accuracy" | "sparsity" => ", %",
+            "accuracy" | "mean-iou" | "sparsity" => ", %",
             _ => "",
         }
     }

@@ -70,7 +70,7 @@ pub fn select<'a>(trials: &'a [Trial], request: &'a Request) -> Result<Selection
     let trials = filter(trials, &sweep, request)?;
     let mut notes = Vec::new();
     let metrics = if request.metrics.is_empty() {
-        vec!["accuracy".to_owned()]
+        vec![default_metric(&trials).to_owned()]
     } else {
         request.metrics.clone()
     };
@@ -101,6 +101,17 @@ pub fn select<'a>(trials: &'a [Trial], request: &'a Request) -> Result<Selection
         selection.baseline = Some(find_baseline(&selection, baseline, &sweep)?);
     }
     Ok(selection)
+}
+
+/// What is shown where nothing was asked for: `mean-iou` where all that was measured are masks, else
+/// `accuracy`.
+fn default_metric(trials: &[&Trial]) -> &'static str {
+    let has =
+        |stage: &&Stage, what: &str| stage.metrics.iter().any(|name| metric::what(name) == what);
+    let stages = trials.iter().flat_map(|trial| trial.stages.values());
+    let mut measured = stages.filter(|stage| has(stage, "accuracy")).peekable();
+    let is_any = measured.peek().is_some();
+    if is_any && measured.all(|stage| has(&stage, "mean-iou")) { "mean-iou" } else { "accuracy" }
 }
 
 fn filter<'a>(

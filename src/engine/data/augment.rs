@@ -4,6 +4,7 @@ use graftwork::experiment::spec::Augment;
 use rand::RngExt;
 use tch::{Device, Kind, Tensor};
 
+use super::labels::IGNORED;
 use super::set::BatchRecipe;
 use crate::random;
 
@@ -55,38 +56,53 @@ impl Changes {
         Self(recipe.augment.iter().enumerate().map(draw).collect())
     }
 
-    /// Changes a batch whose first image is number `start` of the epoch.
+    /// Changes a batch whose first image is number `start` of the epoch. What is padded is black.
     ///
     /// # Shapes
     /// - pixels and result: `[B, C, H, W]`, bytes
     pub(super) fn apply(&self, pixels: Tensor, start: i64) -> Tensor {
+        self.change(pixels, 0, start)
+    }
+
+    /// Changes the masks of a batch as [`Changes::apply`] changes its images. What is padded has no
+    /// class.
+    ///
+    /// # Shapes
+    /// - masks and result: `[B, H, W]`, bytes
+    pub(super) fn apply_to_masks(&self, masks: Tensor, start: i64) -> Tensor {
+        self.change(masks.unsqueeze(1), IGNORED, start).squeeze_dim(1)
+    }
+
+    fn change(&self, pixels: Tensor, padding_value: u8, start: i64) -> Tensor {
         let length = pixels.size()[0];
         let of_batch = |draws: &Tensor| draws.narrow(0, start, length);
         self.0.iter().fold(pixels, |pixels, change| match change {
             Change::Crop { padding, rows, columns } => {
-                crop(&pixels, *padding, &of_batch(rows), &of_batch(columns))
+                let padded = pad(&pixels, *padding, padding_value);
+                crop(&padded, *padding, &of_batch(rows), &of_batch(columns))
             }
             Change::Flip(flips) => flip(&pixels, &of_batch(flips)),
         })
     }
 }
 
-/// Pads with black and cuts each image out at its own place: one gather for the batch.
-fn crop(pixels: &Tensor, padding: i64, rows: &Tensor, columns: &Tensor) -> Tensor {
-    let (batch, channels, height, width) = pixels.size4().expect("images have four dimensions");
-    let device = pixels.device();
-    let padded_width = width + 2 * padding;
-    let padded = pixels.constant_pad_nd([padding, padding, padding, padding]).view([
-        batch,
-        channels,
-        (height + 2 * padding) * padded_width,
-    ]);
+fn pad(pixels: &Tensor, padding: i64, value: u8) -> Tensor {
+    pixels.pad([padding, padding, padding, padding], "constant", Some(f64::from(value)))
+}
+
+/// Cuts each padded image out at its own place: one gather for the batch.
+fn crop(padded: &Tensor, padding: i64, rows: &Tensor, columns: &Tensor) -> Tensor {
+    let (batch, channels, padded_height, padded_width) =
+        padded.size4().expect("images have four dimensions");
+    let device = padded.device();
+    let (height, width) = (padded_height - 2 * padding, padded_width - 2 * padding);
     let row = rows.view([batch, 1, 1])
         + Tensor::arange(height, (Kind::Int64, device)).view([1, height, 1]);
     let column = columns.view([batch, 1, 1]) + Tensor::arange(width, (Kind::Int64, device));
     let index = (row * padded_width + column) // [B, H, W]
         .view([batch, 1, height * width])
         .expand([batch, channels, height * width], false);
+    let padded = padded.view([batch, channels, padded_height * padded_width]);
     padded.gather(2, &index, false).view([batch, channels, height, width])
 }
 

@@ -1,8 +1,9 @@
 //! Batches: an index-select, random changes, numbers.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use super::augment::Changes;
+use super::labels;
 use super::numbers::Numbers;
 use super::set::{BatchRecipe, Set};
 use crate::random;
@@ -12,7 +13,7 @@ use crate::random;
 pub struct Batch {
     /// What a network gets, `[B, …]`: `f32`, normalised; numbers of words `i64`.
     pub inputs: Tensor,
-    /// `[B]`, `i64`.
+    /// `[B]`, `i64`; of masks `[B, H, W]`, where a pixel without a class is [`labels::IGNORED`].
     pub labels: Tensor,
 }
 
@@ -34,8 +35,12 @@ impl Iterator for Batches<'_> {
     type Item = Batch;
 
     fn next(&mut self) -> Option<Batch> {
-        let (inputs, index) = self.inputs.advance()?;
-        Some(Batch { inputs, labels: self.labels.index_select(0, &index) })
+        let Drawn { inputs, index, start } = self.inputs.advance()?;
+        let mut labels = self.labels.index_select(0, &index);
+        if labels::are_masks(&labels) {
+            labels = self.inputs.changes.apply_to_masks(labels, start);
+        }
+        Some(Batch { inputs, labels: labels::of_batch(&labels) })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -55,6 +60,15 @@ pub struct InputBatches<'a> {
     batch_size: usize,
     step: usize,
     steps: usize,
+}
+
+/// The next examples of an epoch.
+struct Drawn {
+    inputs: Tensor,
+    /// Which they are in their set.
+    index: Tensor,
+    /// Number of the first in the epoch.
+    start: i64,
 }
 
 impl<'a> InputBatches<'a> {
@@ -82,8 +96,7 @@ impl<'a> InputBatches<'a> {
         }
     }
 
-    /// The next examples, and which they are.
-    fn advance(&mut self) -> Option<(Tensor, Tensor)> {
+    fn advance(&mut self) -> Option<Drawn> {
         if self.step == self.steps {
             return None;
         }
@@ -94,7 +107,7 @@ impl<'a> InputBatches<'a> {
         let index = self.order.narrow(0, start as i64, length as i64);
         let stored = self.stored.index_select(0, &index);
         let stored = self.changes.apply(stored, start as i64);
-        Some((self.numbers.apply(&stored), index))
+        Some(Drawn { inputs: self.numbers.apply(&stored), index, start: start as i64 })
     }
 }
 
@@ -102,7 +115,7 @@ impl Iterator for InputBatches<'_> {
     type Item = Tensor;
 
     fn next(&mut self) -> Option<Tensor> {
-        Some(self.advance()?.0)
+        Some(self.advance()?.inputs)
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -118,14 +131,16 @@ impl ExactSizeIterator for InputBatches<'_> {}
 pub struct EvaluationBatches<'a> {
     set: &'a Set,
     start: i64,
+    batch_size: i64,
 }
 
-/// Large enough to keep a device busy, small enough for the activations of a large network.
-const EVALUATION_BATCH: i64 = 1000;
+/// Large enough to keep a device busy.
+const EVALUATION_BATCH: usize = 1000;
 
 impl<'a> EvaluationBatches<'a> {
     pub(super) fn new(set: &'a Set) -> Self {
-        Self { set, start: 0 }
+        let batch_size = EVALUATION_BATCH.min(set.at_once()) as i64;
+        Self { set, start: 0, batch_size }
     }
 }
 
@@ -133,14 +148,13 @@ impl Iterator for EvaluationBatches<'_> {
     type Item = Batch;
 
     fn next(&mut self) -> Option<Batch> {
-        let length = EVALUATION_BATCH.min(self.set.len() as i64 - self.start);
+        let length = self.batch_size.min(self.set.len() as i64 - self.start);
         if length <= 0 {
             return None;
         }
         let part = |tensor: &Tensor| tensor.narrow(0, self.start, length);
         let inputs = self.set.numbers.apply(&part(&self.set.stored));
-        let labels = part(&self.set.labels);
-        debug_assert_eq!(labels.kind(), Kind::Int64);
+        let labels = labels::of_batch(&part(&self.set.labels));
         self.start += length;
         Some(Batch { inputs, labels })
     }

@@ -71,7 +71,7 @@ impl Change {
 }
 
 /// Bilinear without antialiasing, half-pixel centres (PyTorch's `align_corners=False`), rounded.
-fn resize(pixels: &Tensor, [height, width]: [u32; 2]) -> Tensor {
+pub(super) fn resize(pixels: &Tensor, [height, width]: [u32; 2]) -> Tensor {
     pixels
         .to_kind(Kind::Float)
         .upsample_bilinear2d([i64::from(height), i64::from(width)], false, None, None)

@@ -13,22 +13,26 @@
 mod augment;
 mod batches;
 mod images;
+mod labels;
 mod mel;
 mod numbers;
+mod scenes;
 mod set;
 mod split;
 mod whole;
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use graftwork::dataset::{self, DatasetError, Loaded};
-use graftwork::experiment::spec::Data;
+use graftwork::dataset::{self, DatasetError, Images, Loaded};
+use graftwork::experiment::spec::{Content, Data};
 use numbers::Numbers;
 use tch::{Device, Tensor};
 use thiserror::Error;
 use whole::Whole;
 
 pub use batches::{Batch, Batches, EvaluationBatches, InputBatches};
+pub use labels::IGNORED;
 pub use set::{Set, TrainSet, Unlabelled};
 
 /// Why a dataset cannot be read.
@@ -63,6 +67,24 @@ pub enum DataError {
         /// The network's input.
         taken: String,
     },
+    /// The job does not say where a dataset lies.
+    #[error("the job has no folder of dataset `{0}`")]
+    NoFolder(&'static str),
+    /// There are fewer examples than scenes are to be made of them.
+    #[error(
+        "dataset `{name}` has {has} examples in its {split} split, and {wanted} scenes are to be made of it, each of another; lower `{}` to {has}, or get the rest of the dataset",
+        if .split == "test" { "test-scenes" } else { "scenes" }
+    )]
+    TooFew {
+        /// The dataset.
+        name: String,
+        /// `train` or `test`.
+        split: String,
+        /// Its examples.
+        has: usize,
+        /// The scenes.
+        wanted: u32,
+    },
     /// Nothing is left to train on.
     #[error(
         "dataset `{name}`: val-fraction = {val_fraction} leaves none of {all} {what} to train on; make it smaller"
@@ -96,17 +118,36 @@ pub struct Splits {
 
 /// Reads a dataset onto the device, as a network with that input takes it.
 ///
+/// - folders: where the datasets lie, by name
 /// - input: the network's input; images are made into it, other examples must have that shape
 ///
 /// # Errors
 /// [`DataError`]: wrong files, or examples that cannot become the network's input.
 pub fn open(
     data: &Data,
-    folder: &Path,
+    folders: &BTreeMap<String, PathBuf>,
     input: &[u32],
     device: Device,
 ) -> Result<Splits, DataError> {
-    prepare(dataset::load(data.name(), folder)?, data, input, device)
+    let load = |name| -> Result<Loaded, DataError> {
+        let folder = folders.get(name).ok_or(DataError::NoFolder(name))?;
+        Ok(dataset::load(name, folder)?)
+    };
+    let Content::Scenes(settings) = data.content() else {
+        return prepare(load(data.name())?, data, input, device);
+    };
+    let [digits, photographs] = [settings.digits.as_str(), settings.photographs.as_str()];
+    let [digits, photographs] = [load(digits)?, load(photographs)?].map(images);
+    whole::fits(data, input)?;
+    let whole = scenes::compose(&digits, &photographs, settings)?;
+    divide(whole, data, data.classes(), device)
+}
+
+fn images(loaded: Loaded) -> Images {
+    match loaded {
+        Loaded::Images(images) => images,
+        other => unreachable!("digits and photographs are images: {other:?}"),
+    }
 }
 
 /// Splits a dataset in memory and brings it onto the device: what [`open`] does after reading.
@@ -123,7 +164,11 @@ pub fn prepare(
         Loaded::Images(images) => images.classes,
         Loaded::Recordings(_) | Loaded::Bags(_) | Loaded::Texts(_) => data.classes(),
     };
-    let whole = Whole::new(loaded, data, input)?;
+    divide(Whole::new(loaded, data, input)?, data, classes, device)
+}
+
+/// Carves the validation split and brings all splits onto the device.
+fn divide(whole: Whole, data: &Data, classes: u32, device: Device) -> Result<Splits, DataError> {
     let batching = data.batching();
     let count = whole.train.size()[0] as usize;
     let split = split::carve(count, batching.val_fraction, batching.split_seed);

@@ -33,6 +33,7 @@ impl Numbers {
             },
             Content::Bags(options) => Self::Counts(options.weights),
             Content::Texts(_) => Self::Tokens,
+            Content::Scenes(options) => Self::of_pixels(options.normalize, train, device),
         }
     }
 

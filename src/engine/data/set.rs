@@ -5,14 +5,18 @@ use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 
 use super::batches::{Batch, Batches, EvaluationBatches, InputBatches};
+use super::labels;
 use super::numbers::Numbers;
 use crate::random;
+
+/// Values of the examples that pass through a network at once.
+const VALUES_AT_ONCE: i64 = 6 << 20;
 
 /// Examples with labels that can be measured on, and not trained on.
 #[derive(Debug)]
 pub struct Set {
     pub(super) stored: Tensor, // [N, …], as `numbers` takes it
-    pub(super) labels: Tensor, // [N], i64
+    pub(super) labels: Tensor, // as in `labels`
     pub(super) numbers: Numbers,
 }
 
@@ -31,6 +35,18 @@ impl Set {
         self.len() == 0
     }
 
+    /// Whether labels are masks: a class of each pixel.
+    pub fn has_masks(&self) -> bool {
+        labels::are_masks(&self.labels)
+    }
+
+    /// How many examples may pass through a network at once: so many that the activations of a large
+    /// network find room.
+    pub fn at_once(&self) -> usize {
+        let values: i64 = self.stored.size()[1..].iter().product();
+        (VALUES_AT_ONCE / values.max(1)).max(1) as usize
+    }
+
     /// `n` examples, or all where there are fewer, drawn without repetition and unchanged, as one batch.
     pub fn sample(&self, n: usize, rng: &mut ChaCha8Rng) -> Batch {
         let mut order = random::permutation(self.len(), rng);
@@ -38,11 +54,11 @@ impl Set {
         let index = Tensor::from_slice(&order).to_device(self.stored.device());
         Batch {
             inputs: self.numbers.apply(&self.stored.index_select(0, &index)),
-            labels: self.labels.index_select(0, &index),
+            labels: labels::of_batch(&self.labels.index_select(0, &index)),
         }
     }
 
-    /// All examples in their order, unchanged, in batches of up to 1,000.
+    /// All examples in their order, unchanged, in batches of up to 1,000, fewer of large ones.
     pub fn batches(&self) -> EvaluationBatches<'_> {
         EvaluationBatches::new(self)
     }
@@ -68,6 +84,7 @@ impl TrainSet {
     pub(super) fn new(set: Set, data: &Data) -> Self {
         let augment = match data.content() {
             Content::Images(options, _) => options.augment.clone(),
+            Content::Scenes(options) => options.augment.clone(),
             Content::Recordings(_) | Content::Bags(_) | Content::Texts(_) => Vec::new(),
         };
         let batch_size = data.batching().batch_size.max(1) as usize;

@@ -2,7 +2,7 @@
 
 use graftwork::dataset::{Images, Loaded, Part};
 use graftwork::experiment::spec::{
-    Augment, Data, HorizontalFlip, ImageOptions, Normalize, RandomCrop,
+    Augment, Data, DigitsOnPhotographs, HorizontalFlip, ImageOptions, Normalize, RandomCrop,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -239,4 +239,57 @@ fn nothing_to_train_on_is_an_error() {
 fn the_domain_is_named_after_a_size_of_its_own() {
     let splits = splits(4, |options| options.size = Some([8, 8]));
     assert_eq!((splits.name.as_str(), splits.classes), ("usps-8x8", 2));
+}
+
+/// Scenes whose first channel is the mask, 0 to 9, and whose masks have 10 there instead of 0.
+fn masked(n: i64, settings: &DigitsOnPhotographs) -> Set {
+    let options = (Kind::Uint8, Device::Cpu);
+    let mask = Tensor::randint(10, [n, 6, 8], (Kind::Int64, Device::Cpu)).to_kind(Kind::Uint8);
+    let rest = Tensor::zeros([n, 2, 6, 8], options);
+    let pixels = Tensor::cat(&[mask.unsqueeze(1), rest], 1);
+    let mask = mask.where_self(&mask.ne(0), &Tensor::full([1], 10, options));
+    let data = Data::DigitsOnPhotographs(settings.clone());
+    let numbers = Numbers::new(data.content(), &pixels, Device::Cpu);
+    Set::new(pixels, mask, numbers)
+}
+
+#[test]
+fn masks_change_as_their_images_and_what_is_padded_has_no_class() {
+    let augment = vec![
+        Augment::RandomCrop(RandomCrop { padding: 2 }),
+        Augment::HorizontalFlip(HorizontalFlip::default()),
+    ];
+    let settings = DigitsOnPhotographs {
+        normalize: Normalize::Unit,
+        batch_size: 4,
+        augment,
+        ..Default::default()
+    };
+    let set = TrainSet::new(masked(10, &settings), &Data::DigitsOnPhotographs(settings));
+    let (mut padded, mut seen) = (0, 0);
+    for batch in set.batches(0, 1) {
+        seen += batch.labels.size()[0];
+        assert_eq!(batch.labels.kind(), Kind::Int64);
+        let pixels = bytes(&batch.inputs.select(1, 0));
+        let labels = Vec::<i64>::try_from(batch.labels.view([-1])).unwrap();
+        assert_eq!(pixels.len(), labels.len());
+        for (pixel, label) in pixels.into_iter().zip(labels) {
+            padded += usize::from(label == i64::from(IGNORED));
+            match label {
+                label if label == i64::from(IGNORED) => assert_eq!(pixel, 0, "black"),
+                10 => assert_eq!(pixel, 0),
+                label => assert_eq!(i64::from(pixel), label),
+            }
+        }
+    }
+    assert_eq!(seen, 10);
+    assert!(padded > 0);
+}
+
+#[test]
+fn large_examples_are_measured_in_smaller_batches() {
+    let set = masked(3, &DigitsOnPhotographs::default());
+    assert!(set.has_masks());
+    assert_eq!(set.at_once(), (6 << 20) / (3 * 6 * 8));
+    assert_eq!(set.batches().next().unwrap().labels.size(), [3, 6, 8]);
 }

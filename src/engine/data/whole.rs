@@ -5,15 +5,15 @@ use graftwork::experiment::spec::{
     AmazonReviews, Content, Data, Features, Fsdd, ImageOptions, Newsgroups,
 };
 use graftwork::network::Extents;
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
-use super::{DataError, images, mel};
+use super::{DataError, images, labels, mel};
 
 /// The examples of both splits of the owner, in the form in which they are stored, and their labels.
 #[derive(Debug)]
 pub(super) struct Whole {
     pub train: Tensor,        // [N, …]
-    pub train_labels: Tensor, // [N], i64
+    pub train_labels: Tensor, // as in `labels`
     pub test: Tensor,
     pub test_labels: Tensor,
 }
@@ -61,7 +61,7 @@ impl Whole {
             taken: Extents(input).to_string(),
         })?;
         let change = images::Change::new(&images.name, images.shape, options.size, input)?;
-        let read = |part: &Part| (change.apply(part), labels(&part.labels));
+        let read = |part: &Part| (change.apply(part), labels::of_examples(&part.labels));
         let ((train, train_labels), (test, test_labels)) =
             (read(&images.train), read(&images.test));
         Ok(Self { train, train_labels, test, test_labels })
@@ -73,7 +73,8 @@ impl Whole {
         read: impl Fn(&[T]) -> Tensor,
         label: impl Fn(&T) -> u8,
     ) -> Self {
-        let labels = |part: &[T]| labels(&part.iter().map(&label).collect::<Vec<u8>>());
+        let labels =
+            |part: &[T]| labels::of_examples(&part.iter().map(&label).collect::<Vec<u8>>());
         Self {
             train: read(train),
             train_labels: labels(train),
@@ -83,12 +84,8 @@ impl Whole {
     }
 }
 
-fn labels(labels: &[u8]) -> Tensor {
-    Tensor::from_slice(labels).to_kind(Kind::Int64)
-}
-
 /// Whether the network takes what the dataset gives.
-fn fits(data: &Data, input: &[u32]) -> Result<(), DataError> {
+pub(super) fn fits(data: &Data, input: &[u32]) -> Result<(), DataError> {
     let given = data.shape();
     if given == input {
         return Ok(());
@@ -142,7 +139,7 @@ mod tests {
     use graftwork::dataset::{Bags, Recordings, Texts};
     use graftwork::experiment::spec::{Category, Group, Speaker};
     use serde_json::json;
-    use tch::Device;
+    use tch::{Device, Kind};
 
     use super::super::prepare;
     use super::*;

@@ -6,8 +6,10 @@ use tch::{Device, Kind, Tensor, no_grad};
 use super::Prunable;
 use crate::model::{Mode, Model};
 
-/// Images that pass through the network at a time; their patches are held at once.
+/// Examples that pass through the network at a time, and values of theirs; their patches are held at
+/// once.
 const CHUNK: i64 = 128;
+const CHUNK_VALUES: i64 = 128 * 3 * 32 * 32;
 
 /// Sums of what a layer's weights are multiplied with.
 ///
@@ -95,9 +97,11 @@ fn each_chunk(
         0 => vec![None],
         n => (0..n).map(Some).collect(),
     };
+    let values: i64 = images.size()[1..].iter().product();
+    let chunk = (CHUNK_VALUES / values.max(1)).clamp(1, CHUNK);
     no_grad(|| {
         for domain in domains {
-            for chunk in images.split(CHUNK, 0) {
+            for chunk in images.split(chunk, 0) {
                 let (_, tapped) =
                     model.forward_with(&chunk.to_device(model.device()), Mode::Eval, domain, taps);
                 sink(domain, &tapped);

@@ -19,7 +19,7 @@ use graftwork::experiment::spec::{
     Keep, Loss, Optimizer, Precision, Schedule, Scope, Sgd, SparseOpt, Training, Warmup,
 };
 use indexmap::IndexMap;
-use tch::{Kind, Reduction, Tensor};
+use tch::{Kind, Tensor};
 
 use super::ista::{kkt_violation, soft_threshold};
 use super::{Prunable, magnitude, selection};
@@ -27,13 +27,13 @@ use crate::data::Splits;
 use crate::model::{Mode, Model};
 use crate::random;
 use crate::stage::{Context, Ended, StageError, point};
-use crate::train::{self, Objective, Options, Step, Supervised, Terms, Trained};
+use crate::train::{self, Objective, Options, Step, Supervised, Terms, Trained, loss};
 
 /// Share of the proximal steps after which the schedule wants the whole target.
 const SETTLED: f64 = 0.7;
 /// How fast λ follows: a constant error of 1 would multiply it by e to this over the stage.
 const GAIN: f64 = 60.0;
-/// Training images on which the optimality conditions are measured.
+/// Training examples on which the optimality conditions are measured; fewer of large ones.
 const KKT_SAMPLES: usize = 2048;
 
 /// Trains, masks, and trains what is left. Records `kkt-residual` and λ.
@@ -204,10 +204,10 @@ fn report(
     settings: &SparseOpt,
 ) {
     let mut rng = random::stream(context.job.seed, "calibration", 0);
-    let batch = data.train.as_set().sample(KKT_SAMPLES, &mut rng);
+    let set = data.train.as_set();
+    let batch = set.sample(KKT_SAMPLES.min(set.at_once()), &mut rng);
     let logits = model.forward(&batch.inputs, Mode::Eval, None);
-    let loss =
-        logits.cross_entropy_loss::<&Tensor>(&batch.labels, None, Reduction::Mean, -100, 0.0);
+    let loss = loss::supervised(&Loss::default(), &logits, &batch.labels, None);
     let step = u64::from(settings.epochs);
     let mut worst = 0.0f64;
     let mut zeros = 0.0;

@@ -12,7 +12,7 @@ use graftwork::experiment::spec::{Adapt, Data, Split};
 
 use super::{Context, Ended, StageError};
 use crate::adapt::{Adaptation, Domains, SOURCE, TARGET, Transfer};
-use crate::data::{self, Set, Splits, Unlabelled};
+use crate::data::{Set, Splits, Unlabelled};
 use crate::model::Model;
 use crate::train::{self, Trained};
 
@@ -91,8 +91,7 @@ fn one_domain(model: Model, source: &str) -> Model {
 }
 
 fn open(data: &Data, model: &Model, context: &Context<'_>) -> Result<Splits, StageError> {
-    let folder = context.data_folder(data.name())?;
-    let splits = data::open(data, folder, model.network().input_shape(), model.device())?;
+    let splits = context.open(data, model.network().input_shape())?;
     let classes = model.network().classes().map_err(unfit)?;
     if splits.classes != classes {
         return Err(StageError::Unfit(format!(
@@ -223,7 +222,7 @@ mod tests {
 
     fn splits(data: &Data, n: usize, bright: u8) -> Splits {
         let images = Loaded::Images(images(data.name(), n, bright));
-        data::prepare(images, data, &[1, 6, 6], Device::Cpu).unwrap()
+        crate::data::prepare(images, data, &[1, 6, 6], Device::Cpu).unwrap()
     }
 
     fn source(stage: &Adapt) -> Splits {

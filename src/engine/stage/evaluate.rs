@@ -3,12 +3,11 @@
 use graftwork::experiment::spec::{Evaluate, Split};
 
 use super::{Context, Ended, StageError, point};
-use crate::{data, train};
+use crate::train;
 
 pub(super) fn run(stage: &Evaluate, context: &mut Context<'_>) -> Result<Ended, StageError> {
     let model = context.input("from")?;
-    let folder = context.data_folder(stage.data.name())?;
-    let splits = data::open(&stage.data, folder, model.network().input_shape(), context.device)?;
+    let splits = context.open(&stage.data, model.network().input_shape())?;
     let set = match stage.split {
         Split::Train => splits.train.as_set(),
         Split::Val => &splits.val,

@@ -4,7 +4,6 @@ use graftwork::experiment::spec::{Finetune, Loss};
 use graftwork::network::Extents;
 
 use super::{Context, Ended, StageError};
-use crate::data;
 use crate::model::Model;
 use crate::train::loss::StartingPoint;
 use crate::train::{self, Supervised, Trained};
@@ -13,8 +12,7 @@ pub(super) fn run(stage: &Finetune, context: &mut Context<'_>) -> Result<Ended, 
     let training = stage.training();
     let seed = context.job.seed;
     let model = context.input("from")?;
-    let folder = context.data_folder(stage.data.name())?;
-    let splits = data::open(&stage.data, folder, model.network().input_shape(), context.device)?;
+    let splits = context.open(&stage.data, model.network().input_shape())?;
 
     // What is trained has one domain: the layers that other domains share with it would move under
     // their own copies.

@@ -11,7 +11,6 @@ use tch::Tensor;
 
 use super::{Context, Ended, StageError, point};
 use crate::checkpoint;
-use crate::data;
 use crate::model::{Model, extents};
 
 pub(super) fn run(stage: &Import, context: &mut Context<'_>) -> Result<Ended, StageError> {
@@ -27,8 +26,7 @@ pub(super) fn run(stage: &Import, context: &mut Context<'_>) -> Result<Ended, St
     let model = Model::starting_from(network, &tensors, context.job.seed, context.device);
     let counts = report.counts();
     context.recorder.record(counts.map(|(name, count)| point(name, 0, count as f64)).to_vec());
-    let folder = context.data_folder(stage.data.name())?;
-    let splits = data::open(&stage.data, folder, &stage.data.shape(), context.device)?;
+    let splits = context.open(&stage.data, &stage.data.shape())?;
     context.measure_held_out(&model, &splits, 0);
     context.recorder.progress(1, 1, "done");
     context.finish(&model, 0)

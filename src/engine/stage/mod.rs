@@ -13,13 +13,13 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use graftwork::experiment::spec::{Split, Stage};
+use graftwork::experiment::spec::{Data, Split, Stage};
 use graftwork::protocol::{Event, Job, Point, Progress};
 use tch::Device;
 use thiserror::Error;
 
 use crate::checkpoint::{self, CheckpointError};
-use crate::data::{Set, Splits};
+use crate::data::{self, Set, Splits};
 use crate::model::Model;
 use crate::train;
 
@@ -31,7 +31,7 @@ pub enum StageError {
     Checkpoint(#[from] CheckpointError),
     /// A dataset cannot be read.
     #[error(transparent)]
-    Data(#[from] crate::data::DataError),
+    Data(#[from] data::DataError),
     /// A file of the draft cannot be written.
     #[error("cannot write {}: {error}", .path.display())]
     Write {
@@ -107,18 +107,15 @@ impl Context<'_> {
         folder.ok_or_else(|| StageError::Unfit(format!("the job has no input `{role}`")))
     }
 
-    /// The folder of a dataset.
+    /// Reads a dataset as a network with that input takes it.
     ///
     /// # Errors
-    /// [`StageError::Unfit`] when the job does not name it.
-    pub fn data_folder(&self, name: &str) -> Result<&Path, StageError> {
-        let folder = self.job.data.get(name);
-        folder
-            .map(PathBuf::as_path)
-            .ok_or_else(|| StageError::Unfit(format!("the job has no folder of dataset `{name}`")))
+    /// As [`data::open`].
+    pub fn open(&self, data: &Data, input: &[u32]) -> Result<Splits, StageError> {
+        Ok(data::open(data, &self.job.data, input, self.device)?)
     }
 
-    /// Measures the test split of a dataset after an epoch: `<dataset>:test/accuracy` and `/loss`.
+    /// Measures the test split of a dataset after an epoch: `<dataset>:test/accuracy`, `/loss` and others.
     pub fn measure(&mut self, model: &Model, test: &Set, dataset: &str, epoch: u32) {
         let measured = train::evaluate(model, test, model.domain_for(dataset));
         let points = measured.named(dataset, Split::Test.as_str()).into_iter();

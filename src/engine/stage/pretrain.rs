@@ -4,7 +4,6 @@ use graftwork::experiment::spec::Pretrain;
 use graftwork::network::zoo;
 
 use super::{Context, Ended, StageError};
-use crate::data;
 use crate::model::Model;
 use crate::train::{self, Supervised, Trained};
 
@@ -13,8 +12,7 @@ pub(super) fn run(stage: &Pretrain, context: &mut Context<'_>) -> Result<Ended, 
     let seed = context.job.seed;
     let network = zoo::build_for(&stage.model, &stage.data)
         .map_err(|error| StageError::Unfit(error.to_string()))?;
-    let folder = context.data_folder(stage.data.name())?;
-    let splits = data::open(&stage.data, folder, &stage.data.shape(), context.device)?;
+    let splits = context.open(&stage.data, &stage.data.shape())?;
     let mut model = Model::new(network, seed, context.device);
     let mut objective = Supervised::new(&splits, &training.loss, seed);
     match train::train(context, &mut model, &training, &mut objective)? {

@@ -4,7 +4,7 @@ use graftwork::experiment::spec::{Criterion, Prune};
 use graftwork::protocol::Point;
 
 use super::{Context, Ended, StageError, point};
-use crate::data::{self, Splits};
+use crate::data::Splits;
 use crate::model::{Model, Parameter};
 use crate::prune::{self, Prunable, max_entropy, min_mse, selection, sparse_opt};
 use crate::random;
@@ -58,8 +58,7 @@ fn open(stage: &Prune, context: &Context<'_>, model: &Model) -> Result<Option<Sp
             stage.criterion.name()
         )));
     };
-    let folder = context.data_folder(data.name())?;
-    Ok(Some(data::open(data, folder, model.network().input_shape(), context.device)?))
+    Ok(Some(context.open(data, model.network().input_shape())?))
 }
 
 /// Whether the network's logits are the dataset's classes, so that accuracy has a meaning.

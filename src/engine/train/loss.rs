@@ -8,46 +8,48 @@ use graftwork::network::ParamRole;
 use indexmap::IndexMap;
 use tch::{Kind, Reduction, Tensor};
 
+use super::rows::Rows;
 use crate::model::Model;
 
-/// The loss of a batch.
+/// The loss of a batch: a mean over its examples; of masks over all pixels that have a class.
 ///
 /// `teacher` gives the teacher's logits; distillation must have one.
 ///
 /// # Shapes
-/// - logits, teacher: `[batch, classes]`
-/// - labels: `[batch]`, 64-bit integers
+/// - logits, teacher: `[batch, classes]`, or `[batch, classes, height, width]` for masks
+/// - labels: `[batch]` or `[batch, height, width]`, 64-bit integers
 pub fn supervised(
     loss: &Loss,
     logits: &Tensor,
     labels: &Tensor,
     teacher: Option<&Tensor>,
 ) -> Tensor {
-    let logits = logits.to_kind(Kind::Float);
+    let rows = Rows::new(&logits.to_kind(Kind::Float), labels);
+    let Rows { logits, labels, .. } = &rows;
     match loss {
-        Loss::CrossEntropy(settings) => cross_entropy(&logits, labels, settings.label_smoothing),
-        Loss::Mse(_) => mse(&logits, labels),
+        Loss::CrossEntropy(settings) => cross_entropy(logits, labels, settings.label_smoothing),
+        Loss::Mse(_) => mse(logits, labels),
         Loss::Distillation(settings) => {
             let teacher = teacher.expect("the check of a file asks distillation for a teacher");
-            distillation(settings, &logits, labels, &teacher.to_kind(Kind::Float))
+            distillation(settings, logits, labels, &rows.of(&teacher.to_kind(Kind::Float)))
         }
     }
 }
 
-/// Mean over the batch of `−Σ_k q_k log softmax(logits)_k` with
+/// Mean over the rows of `−Σ_k q_k log softmax(logits)_k` with
 /// `q = (1 − smoothing) · onehot + smoothing / classes`.
 fn cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Tensor {
     logits.cross_entropy_loss::<&Tensor>(labels, None, Reduction::Mean, -100, smoothing)
 }
 
-/// Mean over batch and classes of the square error between the logits and the one-hot labels.
+/// Mean over rows and classes of the square error between the logits and the one-hot labels.
 fn mse(logits: &Tensor, labels: &Tensor) -> Tensor {
     let one_hot = labels.one_hot(logits.size()[1]).to_kind(Kind::Float);
     logits.mse_loss(&one_hot, Reduction::Mean)
 }
 
 /// `alpha · T² · KL(softmax(teacher/T) ‖ softmax(logits/T)) + (1 − alpha) · cross-entropy`, means
-/// over the batch.
+/// over the rows.
 fn distillation(
     settings: &Distillation,
     logits: &Tensor,
@@ -145,6 +147,30 @@ mod tests {
         let first = 0.9 * (4.0f64 / 3.0).ln() + 0.1 * 4f64.ln();
         let expected = f64::midpoint(first, 2f64.ln());
         check(&Loss::CrossEntropy(CrossEntropy { label_smoothing: 0.2 }), None, expected);
+    }
+
+    /// Of four pixels of one image the second has no class: what is left are [`logits`] and another
+    /// row of them.
+    #[test]
+    fn of_masks_every_pixel_with_a_class_is_a_row() {
+        let ignored = i64::from(crate::data::IGNORED);
+        let rows = Tensor::cat(&[logits(), logits()], 0); // pixels, classes
+        let image = |rows: &Tensor| rows.view([1, 2, 2, 2]).permute([0, 3, 1, 2]);
+        let mask = Tensor::from_slice(&[1, ignored, 0, 0]).view([1, 2, 2]);
+        let chosen = Tensor::from_slice(&[0_i64, 2, 3]);
+        let labels = Tensor::from_slice(&[1_i64, 0, 0]);
+        let teacher = Tensor::from_slice2(&[[0.3f32, 2.0], [5.0, 1.0], [0.1, 0.2], [1.0, 4.0]]);
+        for loss in [
+            Loss::CrossEntropy(CrossEntropy { label_smoothing: 0.1 }),
+            Loss::Mse(Mse {}),
+            Loss::Distillation(Distillation { temperature: 2.0, alpha: 0.4 }),
+        ] {
+            let of_masks = supervised(&loss, &image(&rows), &mask, Some(&image(&teacher)));
+            let (rows, teacher) = (rows.index_select(0, &chosen), teacher.index_select(0, &chosen));
+            let of_rows = supervised(&loss, &rows, &labels, Some(&teacher));
+            let [of_masks, of_rows] = [of_masks, of_rows].map(|loss| loss.double_value(&[]));
+            assert!((of_masks - of_rows).abs() < 1e-6, "{loss:?}: {of_masks} {of_rows}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod loss;
 mod measure;
 pub mod optimizer;
 mod progress;
+mod rows;
 pub mod schedule;
 mod supervised;
 mod tally;
@@ -54,8 +55,8 @@ pub trait Objective {
     /// …; nothing where that split is empty.
     fn validate(&mut self, model: &Model) -> Vec<(String, f64)>;
 
-    /// Names of the validation accuracy and the validation loss that the kept epoch and early
-    /// stopping go by, as [`Objective::validate`] returns them.
+    /// Names of the validation accuracy (of masks the mean IoU) and the validation loss that the kept
+    /// epoch and early stopping go by, as [`Objective::validate`] returns them.
     fn selection(&self) -> (String, String);
 
     /// A network besides the stage's own, trained by the same optimizer and saved with the progress

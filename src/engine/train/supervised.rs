@@ -4,7 +4,8 @@ use graftwork::experiment::spec::Loss;
 use tch::{Kind, Tensor, no_grad};
 
 use super::loss::{self, StartingPoint};
-use super::{Objective, Step, Terms, evaluate};
+use super::rows::Rows;
+use super::{Measured, Objective, Step, Terms, evaluate};
 use crate::data::{Batch, Batches, Splits};
 use crate::model::{Mode, Model};
 
@@ -97,12 +98,15 @@ impl Objective for Supervised<'_> {
     }
 
     fn selection(&self) -> (String, String) {
-        let name = &self.splits.name;
-        (format!("{name}:val/accuracy"), format!("{name}:val/loss"))
+        Measured::selection(&self.splits.val, &self.splits.name)
     }
 }
 
-/// Fraction of a batch whose largest logit is its label's; a scalar on the device.
+/// Fraction of a batch whose largest logit is its label's, of masks that of the pixels; a scalar on the
+/// device.
 pub fn accuracy(logits: &Tensor, labels: &Tensor) -> Tensor {
-    no_grad(|| logits.argmax(-1, false).eq_tensor(labels).to_kind(Kind::Float).mean(Kind::Float))
+    no_grad(|| {
+        let Rows { logits, labels, .. } = Rows::new(logits, labels);
+        logits.argmax(-1, false).eq_tensor(&labels).to_kind(Kind::Float).mean(Kind::Float)
+    })
 }

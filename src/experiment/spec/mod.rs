@@ -23,9 +23,10 @@ mod train;
 pub use adapt::{Adapt, Bandwidth, Coral, Dann, Estimator, Method, Mmd, SourceOnly};
 pub use command::Command;
 pub use data::{
-    AllGroups, AmazonReviews, Augment, Batching, Category, Class, Content, Data, Features, Fsdd,
-    Group, Groups, HorizontalFlip, ImageOptions, LogMel, MelNormalize, Newsgroups, Normalize,
-    OnlyGroups, Pair, PairPart, RandomCrop, Raw, Speaker, Split, Weights,
+    AllGroups, AmazonReviews, Augment, Batching, Category, Class, Content, Data, Digits,
+    DigitsOnPhotographs, Features, Fsdd, Group, Groups, HorizontalFlip, ImageOptions, LogMel,
+    MelNormalize, Newsgroups, Normalize, OnlyGroups, Pair, PairPart, Photographs, RandomCrop, Raw,
+    Speaker, Split, Weights,
 };
 pub use import::Import;
 pub use model::{

@@ -4,14 +4,18 @@ mod amazon_reviews;
 mod fsdd;
 mod images;
 mod newsgroups;
+mod scenes;
 
 pub use amazon_reviews::{AmazonReviews, Category, Weights};
 pub use fsdd::{Features, Fsdd, LogMel, MelNormalize, Raw, Speaker};
 pub use images::{Augment, HorizontalFlip, ImageOptions, Normalize, RandomCrop};
 pub use newsgroups::{AllGroups, Class, Group, Groups, Newsgroups, OnlyGroups, Pair, PairPart};
+pub use scenes::{Digits, DigitsOnPhotographs, Photographs};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::network::Task;
 
 /// A dataset and how it is read.
 ///
@@ -38,6 +42,8 @@ pub enum Data {
     AmazonReviews(AmazonReviews),
     /// 20 Newsgroups: posts as sequences of words, 20 classes or fewer.
     Newsgroups(Newsgroups),
+    /// MNIST digits on CIFAR-10 photographs, with the class of every pixel: 11 classes.
+    DigitsOnPhotographs(DigitsOnPhotographs),
 }
 
 /// What the examples of a dataset are, with how they are read.
@@ -51,6 +57,8 @@ pub enum Content<'a> {
     Bags(&'a AmazonReviews),
     /// Texts as sequences of words.
     Texts(&'a Newsgroups),
+    /// Images made of two datasets, with the class of every pixel.
+    Scenes(&'a DigitsOnPhotographs),
 }
 
 /// The settings that every dataset has.
@@ -66,7 +74,7 @@ pub struct Batching {
 
 impl Data {
     /// Every name that a file can use, in the order of the variants.
-    pub const NAMES: [&'static str; 9] = [
+    pub const NAMES: [&'static str; 10] = [
         "mnist",
         "usps",
         "optdigits",
@@ -76,12 +84,14 @@ impl Data {
         "fsdd",
         "amazon-reviews",
         "newsgroups",
+        "digits-on-photographs",
     ];
 
     /// The name of the domain that these examples are, as in metric names and domain-specific
     /// parameters: the dataset's name, followed by what is taken of it where that is not all: the size
     /// of images (`cifar100-16x16`), speakers (`fsdd-jackson`), products (`amazon-reviews-books`),
-    /// groups (`newsgroups-comp-vs-sci-source`).
+    /// groups (`newsgroups-comp-vs-sci-source`), the datasets that scenes are made of
+    /// (`digits-on-photographs-usps-cifar10`).
     pub fn domain(&self) -> String {
         let part = match self.content() {
             Content::Images(options, [_, stored_height, stored_width]) => options
@@ -91,6 +101,7 @@ impl Data {
             Content::Recordings(options) => options.part(),
             Content::Bags(options) => Some(options.category.as_str().to_owned()),
             Content::Texts(options) => options.groups.part(),
+            Content::Scenes(options) => options.part(),
         };
         part.map_or(self.name().to_owned(), |part| format!("{}-{part}", self.name()))
     }
@@ -107,6 +118,7 @@ impl Data {
             Self::Fsdd(_) => "fsdd",
             Self::AmazonReviews(_) => "amazon-reviews",
             Self::Newsgroups(_) => "newsgroups",
+            Self::DigitsOnPhotographs(_) => "digits-on-photographs",
         }
     }
 
@@ -124,6 +136,7 @@ impl Data {
             Self::Fsdd(options) => Content::Recordings(options),
             Self::AmazonReviews(options) => Content::Bags(options),
             Self::Newsgroups(options) => Content::Texts(options),
+            Self::DigitsOnPhotographs(options) => Content::Scenes(options),
         }
     }
 
@@ -134,6 +147,7 @@ impl Data {
             Content::Recordings(_) => "recordings",
             Content::Bags(_) => "bags of words",
             Content::Texts(_) => "texts",
+            Content::Scenes(_) => "scenes",
         }
     }
 
@@ -153,12 +167,13 @@ impl Data {
             Content::Recordings(options) => of!(options),
             Content::Bags(options) => of!(options),
             Content::Texts(options) => of!(options),
+            Content::Scenes(options) => of!(options),
         }
     }
 
     /// Shape of one example as a network gets it.
     ///
-    /// - images: `[channels, height, width]`, after `size`
+    /// - images and scenes: `[channels, height, width]`, after `size`
     /// - recordings: `[1, mels, frames]`, or `[1, samples]` where they are raw
     /// - bags of words: `[words]`
     /// - texts: `[length]`, the numbers of words
@@ -171,6 +186,7 @@ impl Data {
             Content::Recordings(options) => options.shape(),
             Content::Bags(_) => vec![AmazonReviews::WORDS],
             Content::Texts(options) => vec![options.length],
+            Content::Scenes(options) => vec![3, options.size[0], options.size[1]],
         }
     }
 
@@ -178,7 +194,10 @@ impl Data {
     pub fn tokens(&self) -> Option<u32> {
         match self.content() {
             Content::Texts(options) => Some(options.tokens()),
-            Content::Images(..) | Content::Recordings(_) | Content::Bags(_) => None,
+            Content::Images(..)
+            | Content::Recordings(_)
+            | Content::Bags(_)
+            | Content::Scenes(_) => None,
         }
     }
 
@@ -188,7 +207,28 @@ impl Data {
             Self::Cifar100(_) => 100,
             Self::Newsgroups(options) => options.groups.classes().len() as u32,
             Self::AmazonReviews(_) => 2,
+            Self::DigitsOnPhotographs(_) => DigitsOnPhotographs::CLASSES,
             _ => 10,
+        }
+    }
+
+    /// What a network is to tell of an example.
+    pub fn task(&self) -> Task {
+        match self.content() {
+            Content::Scenes(_) => Task::Segmentation,
+            Content::Images(..) | Content::Recordings(_) | Content::Bags(_) | Content::Texts(_) => {
+                Task::Classification
+            }
+        }
+    }
+
+    /// Names of the datasets whose files it reads: its own, or those that it is made of.
+    pub fn datasets(&self) -> Vec<&'static str> {
+        match self.content() {
+            Content::Scenes(options) => {
+                vec![options.digits.as_str(), options.photographs.as_str()]
+            }
+            _ => vec![self.name()],
         }
     }
 }
