@@ -6,9 +6,11 @@
 
 pub mod dot;
 pub mod groups;
+mod head;
 pub mod op;
 pub mod zoo;
 
+pub use head::Task;
 pub use op::{Init, Op, Param, ParamRole};
 
 use std::collections::BTreeMap;
@@ -16,15 +18,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-
-/// TEMP
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Task {
-    /// TEMP
-    Classification,
-    /// TEMP
-    Segmentation,
-}
 
 /// Extents of one example, without the batch: `[channels, height, width]` or `[features]`.
 pub type Shape = Vec<u32>;
@@ -263,41 +256,6 @@ impl Network {
             }
             _ => format!("{}.{param}", node.name),
         }
-    }
-
-    /// The last node with parameters, which gives the logits.
-    pub fn head(&self) -> usize {
-        let with_params = self.nodes.iter().rposition(|node| !node.op.params().is_empty());
-        with_params.expect("a network has a layer with parameters")
-    }
-
-    /// TEMP
-    pub fn task(&self) -> Result<Task, ShapeError> {
-        Ok(match self.shapes()?.last().map_or(0, Vec::len) {
-            3 => Task::Segmentation,
-            _ => Task::Classification,
-        })
-    }
-
-    /// Number of classes: the length of the output.
-    ///
-    /// # Errors
-    /// As [`Network::shapes`].
-    pub fn classes(&self) -> Result<u32, ShapeError> {
-        Ok(self.shapes()?.last().and_then(|shape| shape.first().copied()).unwrap_or(0))
-    }
-
-    /// The same network with another number of classes; the head's parameters get other shapes.
-    #[must_use]
-    pub fn with_classes(mut self, classes: u32) -> Self {
-        let head = self.head();
-        match &mut self.nodes[head].op {
-            Op::Linear(linear) => linear.outputs = classes,
-            Op::Conv2d(conv) => conv.outputs = classes,
-            Op::ConvTranspose2d(conv) => conv.outputs = classes,
-            _ => unreachable!("the head is a linear layer or a convolution"),
-        }
-        self
     }
 
     /// Number of trainable parameters.

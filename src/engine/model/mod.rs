@@ -200,19 +200,19 @@ impl Model {
         });
     }
 
-    /// Replaces the last layer by a new one for a number of classes.
+    /// Replaces the layers with an output for each class by new ones for another number of classes.
     ///
-    /// The new layer has no mask, is trained, and is drawn from the seed and its name.
+    /// A new layer has no mask, is trained, and is drawn from the seed and its name.
     #[must_use]
     pub fn replace_head(self, classes: u32, seed: u64) -> Self {
-        let head = self.network.head();
+        let heads = self.network.heads();
         let network = self.network.with_classes(classes);
         let mut old = self.params;
         let params = network.params().into_iter().map(|named| {
-            let parameter = if named.node == head {
+            let parameter = if heads.contains(&named.node) {
                 parameter(&named, initial(&named, seed).to_device(self.device))
             } else {
-                old.swap_remove(&named.name).expect("all layers but the head stay")
+                old.swap_remove(&named.name).expect("all layers but the heads stay")
             };
             (named.name, parameter)
         });

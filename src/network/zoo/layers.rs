@@ -335,19 +335,9 @@ impl Builder {
 
     /// Whether the outputs are the classes, and can become those of other data.
     fn check_head(&self) -> Result<(), BuildError> {
-        let nodes = &self.network.nodes;
-        let with_params = nodes.iter().rposition(|node| !node.op.params().is_empty());
-        let outputs = with_params.and_then(|node| match &nodes[node].op {
-            Op::Linear(linear) => Some(linear.outputs),
-            Op::Conv2d(conv) if conv.groups == 1 => Some(conv.outputs),
-            _ => None,
-        });
-        let (Some(head), Some(outputs)) = (with_params, outputs) else {
-            return self.fail(BuildFault::NoHead);
-        };
-        let is_chain = (head + 1..nodes.len()).all(|node| nodes[node].inputs == [node - 1]);
         let output = self.shapes.last().expect("a network has its input");
-        if !is_chain || output.as_slice() != [outputs] {
+        let &[outputs] = output.as_slice() else { return self.fail(BuildFault::NoHead) };
+        if !self.network.can_change_classes() {
             return self.fail(BuildFault::NoHead);
         }
         if outputs != self.classes {
