@@ -386,6 +386,7 @@ fn initial(named: &NamedParam, seed: u64) -> Tensor {
             Tensor::zeros(shape, (Kind::Int64, Device::Cpu))
         }
         Init::Constant(value) => Tensor::full(shape, value, (Kind::Float, Device::Cpu)),
+        Init::Bilinear => bilinear(&shape),
         Init::Uniform { bound } => {
             let mut rng = random::stream(seed, &format!("init {}", named.name), 0);
             random::uniform(&shape, -bound, bound, &mut rng)
@@ -395,4 +396,18 @@ fn initial(named: &NamedParam, seed: u64) -> Tensor {
             random::normal(&shape, std, &mut rng)
         }
     }
+}
+
+/// The kernel of bilinear interpolation for each channel: a tent as wide as the kernel, in both directions.
+///
+/// - shape: `[channels, 1, kernel, kernel]`
+fn bilinear(shape: &[i64]) -> Tensor {
+    let kernel = shape[shape.len() - 1];
+    let slope = (kernel + 1) / 2;
+    let centre = (kernel - 1) as f64 / 2.0;
+    let tent: Vec<f32> = (0..kernel)
+        .map(|place| (1.0 - (place as f64 - centre).abs() / slope as f64) as f32)
+        .collect();
+    let tent = Tensor::from_slice(&tent);
+    tent.outer(&tent).expand(shape, false).contiguous()
 }

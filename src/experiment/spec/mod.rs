@@ -30,8 +30,9 @@ pub use data::{
 };
 pub use import::Import;
 pub use model::{
-    Alexnet, AudioCnn, AudioCnn1d, Cnn, Densenet, Lenet5, Mlp, MobilenetV2, Model, Recurrent,
-    Resnet, ShuffleWidth, ShufflenetV2, StepPooling, TextCnn, TextMean, TransformerEncoder, Vgg,
+    Alexnet, AudioCnn, AudioCnn1d, Cnn, Densenet, Fcn, FcnResnet50, Lenet5, Mlp, MobilenetV2,
+    Model, Recurrent, Resnet, ShuffleWidth, ShufflenetV2, StepPooling, TextCnn, TextMean,
+    TransformerEncoder, Unet, UnetUpsampling, Vgg,
 };
 pub use prune::{
     Criterion, Hessian, Magnitude, MaxEntropy, MinMse, Prune, Random, RewindTo, Scope, SparseOpt,

@@ -68,6 +68,16 @@ pub enum Model {
     AudioCnn1d(AudioCnn1d),
     /// A transformer encoder over the words of a text, or over the columns of an image or log-mel.
     TransformerEncoder(TransformerEncoder),
+    /// U-Net for segmentation (Ronneberger et al. 2015): 31.0 M parameters; images of 16×16 or more.
+    Unet(Unet),
+    /// FCN-32s for segmentation (Long et al. 2015): VGG-16 as convolutions, 134 M parameters; images of 32×32 or more.
+    Fcn32s(Fcn),
+    /// FCN-16s: FCN-32s with the scores of one finer layer added.
+    Fcn16s(Fcn),
+    /// FCN-8s: FCN-32s with the scores of two finer layers added.
+    Fcn8s(Fcn),
+    /// FCN on a dilated ResNet-50 for segmentation, as torchvision has it: 33.0 M parameters.
+    FcnResnet50(FcnResnet50),
 }
 
 /// The layers of a network, in order.
@@ -366,5 +376,79 @@ pub struct TransformerEncoder {
 impl Default for TransformerEncoder {
     fn default() -> Self {
         Self { features: 64, heads: 4, layers: 2, feed_forward: 128, dropout: 0.1 }
+    }
+}
+
+/// Settings of `unet`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Unet {
+    /// Channels of the first level; each next level has twice as many.
+    #[schemars(range(min = 1, max = 1024))]
+    pub channels: u32,
+    /// How often the images are halved; they need 2 to this power pixels each way.
+    #[schemars(range(min = 1, max = 8))]
+    pub depth: u32,
+    /// Batch normalisation after each 3×3 convolution, which the paper does not have.
+    pub batch_norm: bool,
+    /// How the images grow again.
+    pub upsample: UnetUpsampling,
+}
+
+impl Default for Unet {
+    fn default() -> Self {
+        Self { channels: 64, depth: 4, batch_norm: false, upsample: UnetUpsampling::Transposed }
+    }
+}
+
+/// How the images of `unet` grow again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnetUpsampling {
+    /// A 2×2 transposed convolution.
+    #[default]
+    Transposed,
+    /// Bilinear interpolation and a 3×3 convolution.
+    Bilinear,
+}
+
+/// Settings of `fcn32s`, `fcn16s` and `fcn8s`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Fcn {
+    /// Channels of the first run of convolutions; the others have 2, 4, 8 and 8 times as many.
+    #[schemars(range(min = 1, max = 1024))]
+    pub channels: u32,
+    /// Channels of the two convolutions that stand for VGG's fully connected layers.
+    #[schemars(range(min = 1, max = 65_536))]
+    pub hidden: u32,
+    /// Pixels that the first of these looks at on each side: 3 is a kernel of 7×7, as VGG's layer has.
+    #[schemars(range(max = 16))]
+    pub reach: u32,
+    /// Batch normalisation after each convolution of VGG's.
+    pub batch_norm: bool,
+    /// Probability that a value behind the two hidden convolutions is dropped in training, in 0..1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub dropout: f64,
+}
+
+impl Default for Fcn {
+    fn default() -> Self {
+        Self { channels: 64, hidden: 4096, reach: 3, batch_norm: false, dropout: 0.5 }
+    }
+}
+
+/// Settings of `fcn-resnet50`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct FcnResnet50 {
+    /// Probability that a value before the last layer is dropped in training, in 0..1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub dropout: f64,
+}
+
+impl Default for FcnResnet50 {
+    fn default() -> Self {
+        Self { dropout: 0.1 }
     }
 }

@@ -136,6 +136,9 @@ pub enum Init {
     },
     /// The same value everywhere.
     Constant(f64),
+    /// The kernel by which a transposed convolution with half its stride interpolates bilinearly, the same
+    /// for each channel (Long et al. 2015, section 3.3).
+    Bilinear,
 }
 
 impl Init {

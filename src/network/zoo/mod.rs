@@ -5,6 +5,7 @@ mod audio;
 mod cnn;
 mod densenet;
 mod error;
+mod fcn;
 mod layers;
 mod lenet5;
 mod mlp;
@@ -15,10 +16,12 @@ mod shufflenet_v2;
 mod start;
 mod text;
 mod transformer;
+mod unet;
 mod vgg;
 
 pub use error::{BuildError, BuildFault, Place};
 
+use super::op::Interpolation;
 use super::{Network, Op, ShapeError};
 use crate::experiment::spec::{Data, Model};
 
@@ -53,7 +56,7 @@ fn build_with(
         Model::Alexnet(alexnet) => alexnet::build(alexnet, input, classes),
         Model::Vgg11(vgg) => vgg::build("vgg11", [1, 1, 2, 2, 2], vgg, input, classes),
         Model::Vgg13(vgg) => vgg::build("vgg13", [2, 2, 2, 2, 2], vgg, input, classes),
-        Model::Vgg16(vgg) => vgg::build("vgg16", [2, 2, 3, 3, 3], vgg, input, classes),
+        Model::Vgg16(vgg) => vgg::build("vgg16", vgg::VGG16, vgg, input, classes),
         Model::Vgg19(vgg) => vgg::build("vgg19", [2, 2, 4, 4, 4], vgg, input, classes),
         Model::Resnet18(options) => resnet::build(&resnet::RESNET18, options, input, classes),
         Model::Resnet34(options) => resnet::build(&resnet::RESNET34, options, input, classes),
@@ -82,6 +85,11 @@ fn build_with(
         Model::AudioCnn(model) => audio::cnn(model, input, classes)?,
         Model::AudioCnn1d(model) => audio::cnn_1d(model, input, classes)?,
         Model::TransformerEncoder(model) => transformer::build(model, input, tokens, classes)?,
+        Model::Unet(unet) => unet::build(unet, input, classes)?,
+        Model::Fcn32s(fcn) => fcn::build("fcn32s", 0, fcn, input, classes)?,
+        Model::Fcn16s(fcn) => fcn::build("fcn16s", 1, fcn, input, classes)?,
+        Model::Fcn8s(fcn) => fcn::build("fcn8s", 2, fcn, input, classes)?,
+        Model::FcnResnet50(fcn) => fcn::resnet50(fcn, input, classes),
     };
     if let Op::Input(input) = &mut network.nodes[0].op {
         // An architecture that knows no words is told what it gets, and refuses it.
@@ -95,6 +103,24 @@ fn build_with(
 fn flatten(network: &mut Network) -> Result<u32, ShapeError> {
     network.push("flatten", super::op::Flatten {});
     Ok(network.shapes()?.last().map_or(0, |shape| shape.iter().product()))
+}
+
+/// Brings the last node to height and width of another, where they are not the same; gives the node that ends it.
+fn fit(network: &mut Network, name: &str, other: usize) -> Result<usize, ShapeError> {
+    let (shapes, last) = (network.shapes()?, network.nodes.len() - 1);
+    let extents = |node: usize| shapes[node].get(1..).unwrap_or_default();
+    if extents(last) == extents(other) {
+        return Ok(last);
+    }
+    Ok(bilinear(network, name, extents(other)))
+}
+
+/// Adds bilinear interpolation to a height and width.
+fn bilinear(network: &mut Network, name: &str, extents: &[u32]) -> usize {
+    // Where there are none, the image that is looked for is told by the layers before.
+    let &[height, width] = extents else { return network.nodes.len() - 1 };
+    let mode = Interpolation::Bilinear;
+    network.push(name, super::op::Upsample2d { height, width, mode })
 }
 
 /// Adds dropout, unless nothing is to be dropped.

@@ -76,31 +76,61 @@ pub(super) const RESNET56: Form = Form::small("resnet56", &[9, 9, 9]);
 
 pub(super) fn build(form: &Form, resnet: &Resnet, input: &[u32], classes: u32) -> Network {
     let mut network = Network::new(form.arch, input);
-    let mut channels = input.first().copied().unwrap_or(0);
-    let first = match form.stem {
-        Stem::Large => Conv2d { stride: 2, padding: 3, ..Conv2d::new(channels, form.width, 7) },
-        Stem::Small => Conv2d { padding: 1, ..Conv2d::new(channels, form.width, 3) },
-    };
-    network.push("conv1", Conv2d { bias: false, ..first });
-    network.push("bn1", BatchNorm::new(form.width));
-    network.push("relu", Relu {});
-    if form.stem == Stem::Large {
-        network.push("maxpool", MaxPool2d { kernel: 3, stride: 2, padding: 1 });
-    }
-    channels = form.width;
-    for (layer, &blocks) in form.layers.iter().enumerate() {
-        for block in 0..blocks {
-            let stride = if layer > 0 && block == 0 { 2 } else { 1 };
-            let prefix = format!("layer{}.{block}", layer + 1);
-            let mut body = Body { network: &mut network, prefix, resnet };
-            channels = body.push(form, channels, form.width << layer, stride);
-        }
-    }
+    let channels = trunk(&mut network, "", form, resnet, false);
     network.push("avgpool", AdaptiveAvgPool2d::global());
     network.push("flatten", Flatten {});
     network.push("fc", Linear::new(channels, classes));
     start::convolutions(&mut network, Kaiming::FanOut);
     network
+}
+
+/// Adds all layers but the last to an empty network; gives the number of channels that leave them.
+///
+/// - dilated: whether the last two layers spread their kernels over twice and four times as many pixels
+///   instead of leaving pixels out (torchvision's `replace_stride_with_dilation`); needs bottlenecks
+pub(super) fn trunk(
+    network: &mut Network,
+    prefix: &str,
+    form: &Form,
+    resnet: &Resnet,
+    dilated: bool,
+) -> u32 {
+    let mut channels = network.input_shape().first().copied().unwrap_or(0);
+    let name = |part: &str| format!("{prefix}{part}");
+    let first = match form.stem {
+        Stem::Large => Conv2d { stride: 2, padding: 3, ..Conv2d::new(channels, form.width, 7) },
+        Stem::Small => Conv2d { padding: 1, ..Conv2d::new(channels, form.width, 3) },
+    };
+    network.push(&name("conv1"), Conv2d { bias: false, ..first });
+    network.push(&name("bn1"), BatchNorm::new(form.width));
+    network.push(&name("relu"), Relu {});
+    if form.stem == Stem::Large {
+        network.push(&name("maxpool"), MaxPool2d { kernel: 3, stride: 2, padding: 1 });
+    }
+    channels = form.width;
+    let mut dilation = 1;
+    for (layer, &blocks) in form.layers.iter().enumerate() {
+        // The first block of a layer looks as far as those before it.
+        let mut step = Step { stride: if layer > 0 { 2 } else { 1 }, dilation };
+        if dilated && layer >= 2 {
+            step.stride = 1;
+            dilation *= 2;
+        }
+        for block in 0..blocks {
+            let prefix = name(&format!("layer{}.{block}", layer + 1));
+            let mut body = Body { network: &mut *network, prefix, resnet };
+            channels = body.push(form, channels, form.width << layer, step);
+            step = Step { stride: 1, dilation };
+        }
+    }
+    channels
+}
+
+/// How the 3×3 convolution of a block goes over the image.
+#[derive(Clone, Copy)]
+struct Step {
+    stride: u32,
+    dilation: u32,
 }
 
 /// A block that is built.
@@ -113,10 +143,15 @@ struct Body<'a> {
 
 impl Body<'_> {
     /// Adds the block to the last node; returns its number of output channels.
-    fn push(&mut self, form: &Form, inputs: u32, width: u32, stride: u32) -> u32 {
+    fn push(&mut self, form: &Form, inputs: u32, width: u32, step: Step) -> u32 {
         let before = self.network.nodes.len() - 1;
-        let middle =
-            |inputs, stride| Conv2d { stride, padding: 1, ..Conv2d::new(inputs, width, 3) };
+        let Step { stride, dilation } = step;
+        let middle = |inputs, stride| Conv2d {
+            stride,
+            padding: dilation,
+            dilation,
+            ..Conv2d::new(inputs, width, 3)
+        };
         let (convolutions, outputs) = match form.block {
             Block::Basic => (vec![middle(inputs, stride), middle(width, 1)], width),
             Block::Bottleneck => {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::experiment::spec::{Cnn, Lenet5, Mlp};
-use crate::network::{Init, NamedParam, Op, ParamRole};
+use crate::network::{Init, NamedParam, Op, ParamRole, Task};
 
 fn weights(network: &Network) -> u64 {
     let weights =
@@ -123,6 +123,110 @@ fn parameters_have_torchvisions_names_shapes_and_order() {
         let theirs = torchvision["networks"][name]["tensors"].as_array().unwrap().iter();
         let theirs: Vec<&str> = theirs.map(|tensor| tensor.as_str().unwrap()).collect();
         assert_eq!(ours, theirs, "{name}");
+    }
+}
+
+#[test]
+fn a_dilated_resnet_has_torchvisions_parameters_and_an_output_of_the_images_size() {
+    let stored = &torchvision()["networks"]["fcn_resnet50"];
+    let network = build(&model("fcn-resnet50", json!({})), &[3, 65, 81], 21).unwrap();
+    let ours: Vec<String> = network.params().iter().map(line).collect();
+    let theirs: Vec<String> = serde_json::from_value(stored["tensors"].clone()).unwrap();
+    assert_eq!(ours, theirs);
+    assert_eq!(stored["parameters"], network.param_count());
+    let shapes = network.shapes().unwrap();
+    let shape =
+        |name: &str| &shapes[network.nodes.iter().position(|node| node.name == name).unwrap()][..];
+    // An eighth of the size from the second layer on.
+    assert_eq!(shape("backbone.layer2.3.relu3"), [512, 9, 11]);
+    assert_eq!(shape("backbone.layer4.2.relu3"), [2048, 9, 11]);
+    assert_eq!(shape("upsample"), [21, 65, 81]);
+}
+
+#[test]
+fn segmentation_networks_have_the_counts_of_their_papers() {
+    let count = |name, settings, classes| {
+        build(&model(name, settings), &[3, 96, 96], classes).unwrap().param_count()
+    };
+    let conv = |kernel: u64, inputs: u64, outputs: u64| (kernel * kernel * inputs + 1) * outputs;
+    // Ronneberger et al. 2015: 31.0 M. Levels of 64 to 512 channels, 1024 at the bottom; on the way up each
+    // has a 2×2 transposed convolution and reads its skip beside it.
+    let mut unet = conv(3, 3, 64) + conv(3, 64, 64);
+    for channels in [128, 256, 512, 1024] {
+        unet += conv(3, channels / 2, channels) + conv(3, channels, channels);
+        let half = channels / 2;
+        unet += conv(2, channels, half) + conv(3, channels, half) + conv(3, half, half);
+    }
+    unet += conv(1, 64, 2);
+    assert_eq!(unet, 31_031_810);
+    assert_eq!(count("unet", json!({}), 2), unet);
+    // Without biases, and a scale and a shift for each of 18 convolutions' channels.
+    let channels = 2 * (2 * (64 + 128 + 256 + 512) + 1024);
+    assert_eq!(count("unet", json!({ "batch-norm": true }), 2), unet + channels);
+    // 3×3 kernels in the place of 2×2.
+    let wider = 5 * (2 * (64 * 64 + 128 * 128 + 256 * 256 + 512 * 512));
+    assert_eq!(count("unet", json!({ "upsample": "bilinear" }), 2), unet + wider);
+
+    // Long et al. 2015, table 1: 134 M. VGG-16 without its last layer (138,357,544 − 4097 · 1000 parameters)
+    // and scores of 21 classes; each finer layer adds its scores and a 4×4 kernel for each class.
+    let fcn32s = 138_357_544 - 4_097_000 + conv(1, 4096, 21);
+    let finer = |channels| conv(1, channels, 21) + 4 * 4 * 21;
+    assert_eq!(count("fcn32s", json!({}), 21), fcn32s);
+    assert_eq!(count("fcn16s", json!({}), 21), fcn32s + finer(512));
+    assert_eq!(count("fcn8s", json!({}), 21), fcn32s + finer(512) + finer(256));
+    assert_eq!(fcn32s + finer(512) + finer(256), 134_363_423);
+    // conv1_1 to conv5_3 with 8 to 64 channels, 5×5 and 1×1 with 32, and three layers of scores.
+    let small = json!({ "channels": 8, "hidden": 32, "reach": 2 });
+    let mut inputs = 3;
+    let mut params = conv(5, 64, 32) + conv(1, 32, 32) + conv(1, 32, 5) + 2 * 4 * 4 * 5;
+    for outputs in [8, 8, 16, 16, 32, 32, 32, 64, 64, 64, 64, 64, 64] {
+        params += conv(3, inputs, outputs);
+        inputs = outputs;
+    }
+    params += conv(1, 64, 5) + conv(1, 32, 5);
+    assert_eq!(count("fcn8s", small, 5), params);
+}
+
+/// The architectures for segmentation, small where they can be.
+fn segmentation() -> Vec<Model> {
+    let fcn = json!({ "channels": 2, "hidden": 4, "batch-norm": true });
+    vec![
+        model("unet", json!({ "channels": 2, "depth": 3 })),
+        model("unet", json!({ "channels": 2, "upsample": "bilinear", "batch-norm": true })),
+        model("fcn32s", fcn.clone()),
+        model("fcn16s", fcn.clone()),
+        model("fcn8s", fcn),
+        model("fcn-resnet50", json!({})),
+    ]
+}
+
+#[test]
+fn every_pixel_of_an_image_of_any_size_gets_a_score_of_each_class() {
+    for model in segmentation() {
+        for input in [[1, 32, 48], [3, 47, 61], [3, 65, 33]] {
+            let network = build(&model, &input, 7).unwrap();
+            assert_eq!(network.task(), Ok(Task::Segmentation), "{}", network.arch);
+            assert_eq!(network.shapes().unwrap().last().unwrap()[..], [7, input[1], input[2]]);
+            // Other classes make the network that was built for them.
+            assert_eq!(network.with_classes(3), build(&model, &input, 3).unwrap());
+        }
+    }
+}
+
+#[test]
+fn scores_start_at_zero_and_their_upsampling_as_interpolation() {
+    let network = build(&model("fcn8s", json!({})), &[3, 64, 64], 5).unwrap();
+    let heads: Vec<&str> =
+        network.heads().iter().map(|&node| network.nodes[node].name.as_str()).collect();
+    assert_eq!(heads, ["score_fr", "upscore2", "score_pool4", "upscore_pool4", "score_pool3"]);
+    for named in network.params() {
+        let expected = match named.name.split_once('.').unwrap() {
+            ("upscore2" | "upscore_pool4", _) => Init::Bilinear,
+            (layer, _) if layer.starts_with("score") => Init::Constant(0.0),
+            (_, name) if name.ends_with("bias") => Init::Constant(0.0),
+            _ => continue,
+        };
+        assert_eq!(named.param.init, expected, "{}", named.name);
     }
 }
 
@@ -287,7 +391,7 @@ fn every_architecture_says_its_name_and_has_unique_names_of_layers() {
 
 #[test]
 fn dropout_of_zero_leaves_its_layer_out() {
-    for name in ["alexnet", "vgg16", "densenet121", "mobilenet-v2"] {
+    for name in ["alexnet", "vgg16", "densenet121", "mobilenet-v2", "fcn8s", "fcn-resnet50"] {
         let drops = |p: f64| {
             let network = build(&model(name, json!({ "dropout": p })), &[3, 64, 64], 10).unwrap();
             network.nodes.iter().filter(|node| matches!(node.op, Op::Dropout(_))).count()
@@ -337,6 +441,14 @@ fn examples_of_another_kind_are_refused() {
         refused("lenet5", bags.clone()),
         "layer `conv1` (conv2d) cannot take an input of 5000: it takes channels, height and width"
     );
+    for (model, first) in
+        [("unet", "down1.conv1"), ("fcn8s", "features.0"), ("fcn-resnet50", "backbone.conv1")]
+    {
+        let expected = format!(
+            "layer `{first}` (conv2d) cannot take an input of 5000: it takes channels, height and width"
+        );
+        assert_eq!(refused(model, bags.clone()), expected);
+    }
     assert_eq!(
         refused("text-mean", bags.clone()),
         "layer `embedding` (embedding) cannot take an input of 5000: it takes the numbers of words in a row"
