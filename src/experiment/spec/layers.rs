@@ -19,7 +19,7 @@ pub enum Layer {
     ConvTranspose2d(ConvTranspose2d),
     /// Fully connected layer, over the last axis.
     Linear(Linear),
-    /// Fully connected layer with an output for each class of the data.
+    /// Fully connected layer with an output for each class of the data; or a 1×1 convolution, for each pixel.
     Classifier(Classifier),
     /// Batch normalisation over channels or features.
     BatchNorm(BatchNorm),
@@ -221,6 +221,9 @@ settings! {
         /// Whether a bias is added.
         #[serde(default = "yes")]
         bias: bool,
+        /// Gives each pixel of an image its classes, by a 1×1 convolution: for segmentation.
+        #[serde(default)]
+        per_pixel: bool,
     }
 
     /// Settings of `batch-norm`.

@@ -30,6 +30,7 @@ pub(super) fn build(
         names: HashSet::from(["input".to_owned()]),
         place: Vec::new(),
         classes,
+        has_pixel_classifier: false,
         network,
     };
     builder.sequence("", layers, 0)?;
@@ -45,6 +46,8 @@ struct Builder {
     /// Where the layer stands that is being built.
     place: Vec<Place>,
     classes: u32,
+    /// Whether the classes are meant to be those of each pixel: an image at the end is no accident then.
+    has_pixel_classifier: bool,
 }
 
 impl Builder {
@@ -181,6 +184,10 @@ impl Builder {
             Layer::Linear(linear) => {
                 Linear { inputs: self.features(from), outputs: linear.features, bias: linear.bias }
                     .into()
+            }
+            Layer::Classifier(classifier) if classifier.per_pixel => {
+                self.has_pixel_classifier = true;
+                Conv2d { bias: classifier.bias, ..Conv2d::new(channels, self.classes, 1) }.into()
             }
             Layer::Classifier(classifier) => {
                 Linear { inputs: self.features(from), outputs: self.classes, bias: classifier.bias }
@@ -336,7 +343,11 @@ impl Builder {
     /// Whether the outputs are the classes, and can become those of other data.
     fn check_head(&self) -> Result<(), BuildError> {
         let output = self.shapes.last().expect("a network has its input");
-        let &[outputs] = output.as_slice() else { return self.fail(BuildFault::NoHead) };
+        let outputs = match output[..] {
+            [outputs] => outputs,
+            [outputs, _, _] if self.has_pixel_classifier => outputs,
+            _ => return self.fail(BuildFault::NoHead),
+        };
         if !self.network.can_change_classes() {
             return self.fail(BuildFault::NoHead);
         }
@@ -398,7 +409,7 @@ fn naming(layer: &Layer) -> (&'static str, &'static str, Option<&str>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::Extents;
+    use crate::network::{Extents, Task};
 
     #[track_caller]
     fn layers(text: &str) -> Vec<Layer> {
@@ -566,6 +577,51 @@ mod tests {
             "model.layers[1].residual.body[1].conv2d: layer `residual1.body.conv1` (conv2d) \
              cannot take an input of 1×6×6: its 9×9 kernel does not fit"
         );
+    }
+
+    #[test]
+    fn a_classifier_of_pixels_ends_a_segmentation_network() {
+        // An FCN with a skip: scores of two resolutions are added, and enlarged to the image.
+        let text = "layers = [
+            { conv2d = { channels = 4, kernel = 3, padding = 1 } }, { relu = {} }, { max-pool2d = { kernel = 2 } },
+            { parallel = { branches = [
+                [{ max-pool2d = { kernel = 2 } }, { classifier = { per-pixel = true } }, { upsample2d = {} }],
+                [{ classifier = { name = 'fine', per-pixel = true, bias = false } }],
+            ] } },
+            { upsample2d = {} },
+        ]";
+        let expected = [
+            "input input 3×8×12 0",
+            "conv1 conv2d 4×8×12 112",
+            "relu1 relu 4×8×12 0",
+            "pool1 max-pool2d 4×4×6 0",
+            "parallel1.0.pool1 max-pool2d 4×2×3 0",
+            "parallel1.0.classifier1 conv2d 10×2×3 50",
+            "parallel1.0.upsample1 upsample2d 10×4×6 0",
+            "parallel1.1.fine conv2d 10×4×6 40",
+            "parallel1 add 10×4×6 0",
+            "upsample1 upsample2d 10×8×12 0",
+        ];
+        assert_eq!(table(text, &[3, 8, 12]), expected);
+        let network = build(&layers(text), &[3, 8, 12], None, 10).unwrap();
+        let other = build(&layers(text), &[3, 8, 12], None, 4).unwrap();
+        assert_eq!((network.task(), network.with_classes(4)), (Ok(Task::Segmentation), other));
+
+        let ends = |last: &str| {
+            let text = format!("layers = [{{ relu = {{}} }}, {last}]");
+            build(&layers(&text), &[1, 2, 2], None, 10).map_err(|error| error.fault)
+        };
+        // An image at the end that no classifier of pixels makes lacks `flatten`, or the classifier.
+        assert_eq!(ends("{ conv2d = { channels = 10, kernel = 1 } }"), Err(BuildFault::NoHead));
+        let pixels = "{ classifier = { per-pixel = true } }";
+        assert_eq!(ends(&format!("{pixels}, {{ batch-norm = {{}} }}")), Err(BuildFault::NoHead));
+        let more = format!("{pixels}, {{ conv-transpose2d = {{ channels = 4, kernel = 2 }} }}");
+        assert_eq!(ends(&more), Err(BuildFault::Classes { outputs: 4, classes: 10 }));
+        let flat = ends(&format!("{{ flatten = {{}} }}, {pixels}")).unwrap_err().to_string();
+        assert!(flat.ends_with("it takes channels, height and width"), "{flat}");
+        let pooled =
+            ends(&format!("{pixels}, {{ adaptive-avg-pool2d = {{}} }}, {{ flatten = {{}} }}"));
+        assert_eq!(pooled.unwrap().task(), Ok(Task::Classification));
     }
 
     #[test]

@@ -398,7 +398,7 @@ fn a_fault_of_one_piece_leaves_the_others_to_be_checked() {
             6 | net = { lenet = {} }
               |         ^^^^^ did you mean `lenet5`?
               |
-              = help: choose one of alexnet, audio-cnn, audio-cnn-1d, cnn, densenet-bc-40-12, densenet121, gru, layers, lenet5, lstm, mlp, mobilenet-v2, resnet18, resnet18-cifar, resnet20, resnet32, resnet34, resnet50, resnet56, shufflenet-v2, text-cnn, text-mean, transformer-encoder, vgg11, vgg13, vgg16, vgg19
+              = help: choose one of alexnet, audio-cnn, audio-cnn-1d, cnn, densenet-bc-40-12, densenet121, fcn-resnet50, fcn16s, fcn32s, fcn8s, gru, layers, lenet5, lstm, mlp, mobilenet-v2, resnet18, resnet18-cifar, resnet20, resnet32, resnet34, resnet50, resnet56, shufflenet-v2, text-cnn, text-mean, transformer-encoder, unet, vgg11, vgg13, and 2 more
 
             error[E002]: stage `thin`: `prune` has no key `scop`
               --> base.toml:16:1
