@@ -173,6 +173,7 @@ fn passed(node: &Node, axis: usize, shapes: &[Shape]) -> Option<Vec<(usize, usiz
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::groups::{Part, groups};
     use crate::network::op::{
         AdaptiveAvgPool2d, Add, BatchNorm, Columns, Concat, Flatten, Interpolation, Linear,
         MaxPool2d, Mul, PoolSteps, Relu, Sigmoid, StepPooling, Upsample2d,
@@ -199,6 +200,12 @@ mod tests {
         assert_eq!(output[1..], old.last().unwrap()[1..]);
         for (index, (one, other)) in network.nodes.iter().zip(&new.nodes).enumerate() {
             assert_eq!(one == other, !network.heads().contains(&index), "{}", one.name);
+        }
+        // What a class is made by stays when units go: heads only read them.
+        let groups = groups(network).unwrap();
+        let slices = groups.iter().flat_map(|group| &group.units).flat_map(|unit| &unit.slices);
+        for slice in slices.filter(|slice| network.heads().contains(&slice.node)) {
+            assert_eq!(slice.part, Part::Reads, "{}", slice.param);
         }
     }
 

@@ -20,7 +20,7 @@ pub(crate) enum Alphabet {
     Removable,
 }
 
-/// A network for images of `[1..=3, 12, 12]` with three classes.
+/// A network for images of `[1..=3, 12, 12]` with three classes, of the image or of each pixel.
 pub(crate) fn random_network(seed: u64, alphabet: Alphabet) -> Network {
     let mut rng = stream(seed, "network", 0);
     let channels = upto(&mut rng, 3);
@@ -97,7 +97,7 @@ impl Builder {
 
     fn block(&mut self) {
         let all = self.alphabet == Alphabet::All;
-        match self.upto(if all { 13 } else { 10 }) {
+        match self.upto(if all { 14 } else { 11 }) {
             1 => self.residual(),
             2 => self.concat(),
             3 => self.gate(),
@@ -113,8 +113,9 @@ impl Builder {
                 self.conv(3, dilation);
             }
             10 => self.transposed(),
-            11 => self.split(),
-            12 => self.padded_shortcut(),
+            11 => self.skip(),
+            12 => self.split(),
+            13 => self.padded_shortcut(),
             _ => {
                 let axis = self.upto(3) - 1;
                 self.push(Softmax { axis });
@@ -202,6 +203,26 @@ impl Builder {
         self.activation();
     }
 
+    /// A smaller image, made as large as before and put beside what it was (U-Net).
+    fn skip(&mut self) {
+        let (start, shape) = (self.last(), self.shape());
+        let [_, height, width] = shape[..] else { unreachable!("an image") };
+        if height.min(width) < 4 {
+            return;
+        }
+        self.push(MaxPool2d::new(2));
+        self.conv(3, 1);
+        let inputs = self.channels();
+        if self.upto(2) == 1 {
+            self.push(ConvTranspose2d::new(inputs, 4, 2));
+        }
+        self.push(Upsample2d { height, width, mode: Interpolation::Bilinear });
+        let up = self.last();
+        self.push_from(Concat { axis: 0 }, &[start, up]);
+        // An even number, for what divides it.
+        self.conv(1, 1);
+    }
+
     /// Halves of the channels; one is convolved, both are joined and shuffled (ShuffleNetV2).
     fn split(&mut self) {
         let (start, channels) = (self.last(), self.channels());
@@ -223,7 +244,24 @@ impl Builder {
         self.activation();
     }
 
+    /// Scores of each pixel: of this resolution and of a coarser one, which are added (FCN).
+    fn pixel_head(&mut self) {
+        let (start, shape) = (self.last(), self.shape());
+        let [channels, height, width] = shape[..] else { unreachable!("an image") };
+        self.push(AvgPool2d { kernel: 2, stride: 1, padding: 1 });
+        self.push(Conv2d::new(channels, 3, 1));
+        self.push(ConvTranspose2d { groups: 3, bias: false, ..ConvTranspose2d::new(3, 3, 2) });
+        let mode = Interpolation::Bilinear;
+        let coarse = self.push(Upsample2d { height, width, mode });
+        let fine = self.push_from(Conv2d::new(channels, 3, 1), &[start]);
+        self.push_from(Add {}, &[coarse, fine]);
+        self.push(Upsample2d { height: 12, width: 12, mode });
+    }
+
     fn head(&mut self) {
+        if self.upto(4) == 1 {
+            return self.pixel_head();
+        }
         if self.upto(2) == 1 {
             self.push(AdaptiveAvgPool2d { height: 2, width: 1 });
         }

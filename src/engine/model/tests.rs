@@ -1,10 +1,12 @@
 //! The interpreter: operations by hand, and networks as a whole.
 
+use graftwork::experiment::spec::{Fcn, Model as Spec};
 use graftwork::network::op::{
     AdaptiveAvgPool2d, AvgPool2d, BatchNorm, ChannelShuffle, Conv2d, ConvTranspose2d, Dropout,
     Flatten, Gelu, HardSigmoid, HardSwish, Interpolation, LayerNorm, LeakyRelu, Linear, MaxPool2d,
     PadChannels, Relu, Relu6, Sigmoid, Silu, Slice, Softmax, Tanh, Upsample2d,
 };
+use graftwork::network::zoo;
 
 use super::*;
 
@@ -120,6 +122,64 @@ fn a_new_head_is_drawn_from_the_seed_and_leaves_the_other_layers() {
     let drawn = Model::new(wider, 9, Device::Cpu);
     assert_eq!(values(&after, "fc2.weight"), values(&drawn, "fc2.weight"));
     assert_eq!(after.forward(&images(2), Mode::Eval, None).size(), [2, 7]);
+}
+
+#[test]
+fn a_new_head_replaces_the_scores_of_all_resolutions() {
+    let fcn = Fcn { channels: 2, hidden: 4, ..Fcn::default() };
+    let fcn8s = |classes| zoo::build(&Spec::Fcn8s(fcn.clone()), &[1, 32, 32], classes).unwrap();
+    let before = Model::new(fcn8s(3), 5, Device::Cpu);
+    for name in ["fc7.bias", "score_pool4.weight", "upscore2.weight"] {
+        let _ = no_grad(|| before.params()[name].value.detach().g_add_scalar_(1.0));
+    }
+    let kept = values(&before, "fc7.bias");
+    let after = before.replace_head(5, 9);
+    assert_eq!(after.network(), &fcn8s(5));
+    assert_eq!(values(&after, "fc7.bias"), kept);
+    let drawn = Model::new(fcn8s(5), 9, Device::Cpu);
+    for layer in ["score_fr", "upscore2", "score_pool4", "upscore_pool4", "score_pool3"] {
+        let name = format!("{layer}.weight");
+        assert_eq!(values(&after, &name), values(&drawn, &name));
+    }
+    let images = Tensor::zeros([2, 1, 32, 32], (Kind::Float, Device::Cpu));
+    assert_eq!(after.forward(&images, Mode::Eval, None).size(), [2, 5, 32, 32]);
+}
+
+#[test]
+fn a_bilinear_kernel_interpolates_within_the_image() {
+    for (kernel, stride) in [(4, 2), (3, 2), (8, 4)] {
+        let mut network = Network::new("test", &[2, 6, 7]);
+        let up = ConvTranspose2d {
+            stride,
+            padding: (kernel - stride).div_ceil(2),
+            groups: 2,
+            bias: false,
+            ..ConvTranspose2d::new(2, 2, kernel)
+        };
+        let node = network.push("up", up);
+        network.nodes[node].initial.insert("weight".to_owned(), Init::Bilinear);
+        let output = network.shapes().unwrap().pop().unwrap();
+        let model = Model::new(network, 0, Device::Cpu);
+        if kernel == 4 {
+            // Distances of ¼ and ¾ of a pixel, in both directions.
+            let row = [0.0625, 0.1875, 0.1875, 0.0625];
+            assert_eq!(values(&model, "up.weight")[..4], row);
+            assert_eq!(values(&model, "up.weight")[4..8], row.map(|value| 3.0 * value));
+        }
+        let image = random::uniform(&[1, 2, 6, 7], -1.0, 1.0, &mut random::stream(0, "x", 0));
+        let found = model.forward(&image, Mode::Eval, None);
+        let (height, width) = (i64::from(output[1]), i64::from(output[2]));
+        // Odd kernels put old pixels on new ones, and even ones between them.
+        let corners = kernel % 2 == 1;
+        let expected =
+            image.upsample_bilinear2d([height, width], corners, None::<f64>, None::<f64>);
+        let within = |tensor: &Tensor| {
+            let margin = i64::from(stride);
+            tensor.narrow(2, margin, height - 2 * margin).narrow(3, margin, width - 2 * margin)
+        };
+        let error = (within(&found) - within(&expected)).abs().max().double_value(&[]);
+        assert!(error < 1e-6, "kernel {kernel}: {error}");
+    }
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Criteria on whole networks: exact targets, masks, removal.
 
-use graftwork::experiment::spec::{Hessian, MinMse, Scope};
+use graftwork::experiment::spec::{
+    Fcn, Hessian, MinMse, Model as Spec, Scope, Unet, UnetUpsampling,
+};
 use graftwork::network::groups::{Part, groups};
 use graftwork::network::op::{Conv2d, Flatten, Linear, Relu};
-use graftwork::network::{Network, Op, ParamRole};
+use graftwork::network::{Network, Op, ParamRole, zoo};
 use indexmap::IndexMap;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -457,36 +459,54 @@ fn removed(model: &Model, gone: &IndexMap<(String, usize), Vec<u32>>) -> Model {
     Model::from_tensors(network, tensors, Device::Cpu).unwrap()
 }
 
+/// Compares a network in which units are zero with one that lacks them; gives whether any were drawn.
+#[track_caller]
+fn zeroed_like_removed(network: Network, seed: u64) -> bool {
+    let extents = network.input_shape().iter().map(|&extent| i64::from(extent));
+    let extents: Vec<i64> = std::iter::once(4).chain(extents).collect();
+    let model = scrambled(network, seed);
+    let gone = random_units(model.network(), &mut stream(seed, "units", 0));
+    let small = removed(&model, &gone);
+    let mut masked = model.duplicate();
+    for ((param, axis), indices) in &gone {
+        let indices: Vec<i64> = indices.iter().map(|&index| i64::from(index)).collect();
+        let parameter = &masked.params_mut()[param.as_str()];
+        if parameter.role.is_trainable() {
+            let _ = parameter.value.detach().index_fill_(
+                *axis as i64,
+                &Tensor::from_slice(&indices),
+                0.0,
+            );
+        }
+    }
+    let images = images(&extents, seed);
+    let expected = masked.forward(&images, Mode::Eval, None);
+    let found = small.forward(&images, Mode::Eval, None);
+    let scale = expected.abs().max().double_value(&[]).max(1.0);
+    let error = (found - expected).abs().max().double_value(&[]) / scale;
+    assert!(error < 1e-5, "seed {seed}: {error}\n{:?}", small.network());
+    small.network().param_count() < model.network().param_count()
+}
+
 #[test]
 fn zeroing_units_is_the_same_as_removing_them() {
-    let mut removals = 0;
-    for seed in 0..300 {
-        let network = random_network(seed, Alphabet::Removable);
-        let channels = i64::from(network.input_shape()[0]);
-        let model = scrambled(network, seed);
-        let gone = random_units(model.network(), &mut stream(seed, "units", 0));
-        let small = removed(&model, &gone);
-        let mut masked = model.duplicate();
-        for ((param, axis), indices) in &gone {
-            let indices: Vec<i64> = indices.iter().map(|&index| i64::from(index)).collect();
-            let parameter = &masked.params_mut()[param.as_str()];
-            if parameter.role.is_trainable() {
-                let _ = parameter.value.detach().index_fill_(
-                    *axis as i64,
-                    &Tensor::from_slice(&indices),
-                    0.0,
-                );
-            }
-        }
-        removals += usize::from(small.network().param_count() < model.network().param_count());
-        let images = images(&[4, channels, 12, 12], seed);
-        let expected = masked.forward(&images, Mode::Eval, None);
-        let found = small.forward(&images, Mode::Eval, None);
-        let scale = expected.abs().max().double_value(&[]).max(1.0);
-        let error = (found - expected).abs().max().double_value(&[]) / scale;
-        assert!(error < 1e-5, "seed {seed}: {error}\n{:?}", small.network());
-    }
+    let removals = (0..300)
+        .filter(|&seed| zeroed_like_removed(random_network(seed, Alphabet::Removable), seed));
+    let removals = removals.count();
     assert!(removals > 200, "most networks lose something: {removals}");
+}
+
+#[test]
+fn units_of_a_segmentation_network_can_be_removed_and_its_classes_stay() {
+    let unet = Unet { channels: 4, depth: 2, batch_norm: true, ..Unet::default() };
+    let bilinear = Unet { upsample: UnetUpsampling::Bilinear, batch_norm: false, ..unet.clone() };
+    let fcn = Fcn { channels: 4, hidden: 8, reach: 1, ..Fcn::default() };
+    for spec in [Spec::Unet(unet), Spec::Unet(bilinear), Spec::Fcn8s(fcn)] {
+        for seed in 0..4 {
+            let network = zoo::build(&spec, &[2, 37, 45], 5).unwrap();
+            assert!(zeroed_like_removed(network, seed), "{spec:?}");
+        }
+    }
 }
 
 /// What makes and carries a unit can be changed at will once its readers do not listen: so every reader is
