@@ -55,19 +55,24 @@ fn model(network: Network) -> Model {
     Model::from_tensors(network, tensors, Device::Cpu).unwrap()
 }
 
-/// Compares an architecture with the network that torchvision calls `name`.
+/// Compares an architecture for 1,000 classes with the network that torchvision calls `name`.
 #[track_caller]
 fn check(name: &str, spec: Value) {
+    check_for(1000, name, spec);
+}
+
+#[track_caller]
+fn check_for(classes: u32, name: &str, spec: Value) {
     let file = include_str!("../parity/torchvision.json");
     let file: Value = serde_json::from_str(file).unwrap();
     let stored = &file["networks"][name];
     let input: Vec<u32> = serde_json::from_value(stored["input"].clone()).unwrap();
     let spec: Spec = serde_json::from_value(spec).unwrap();
-    let model = model(zoo::build(&spec, &input, 1000).unwrap());
+    let model = model(zoo::build(&spec, &input, classes).unwrap());
     let images = tensor("input", &[&[2], input.as_slice()].concat());
     let outputs = no_grad(|| model.forward(&images, Mode::Eval, None)).to_kind(Kind::Double);
     for image in 0..2 {
-        let output = Vec::<f64>::try_from(outputs.get(image as i64)).unwrap();
+        let output = Vec::<f64>::try_from(outputs.get(image as i64).reshape([-1])).unwrap();
         compare(&format!("{name}, image {image}"), &output, &stored["outputs"][image]);
     }
 }
@@ -124,4 +129,9 @@ fn mobilenet_puts_out_what_torchvisions_does() {
 fn shufflenet_puts_out_what_torchvisions_does() {
     check("shufflenet_v2_x1_0", json!({ "shufflenet-v2": {} }));
     check("shufflenet_v2_x0_5", json!({ "shufflenet-v2": { "width": "x0.5" } }));
+}
+
+#[test]
+fn a_dilated_resnet_puts_out_what_torchvisions_does() {
+    check_for(21, "fcn_resnet50", json!({ "fcn-resnet50": {} }));
 }
