@@ -9,7 +9,7 @@ use super::files::{self, Read};
 use super::{Context, Outcome, show};
 use crate::experiment::spec::Model;
 use crate::experiment::{Checked, architectures, label};
-use crate::network::{Extents, Layer, Network, ShapeError, dot, zoo};
+use crate::network::{Extents, Layer, Network, ShapeError, Task, dot, zoo};
 use crate::table;
 
 /// What the counts count.
@@ -210,8 +210,12 @@ impl Variant {
         } else {
             format!("; {}", self.settings.join(", "))
         };
+        let pixels = match self.network.task()? {
+            Task::Classification => "",
+            Task::Segmentation => " for each pixel",
+        };
         Ok(format!(
-            "{}: input {}, {} classes{settings}\n{} parameters, {} MACs, {} operations in all\n\n{}",
+            "{}: input {}, {} classes{pixels}{settings}\n{} parameters, {} MACs, {} operations in all\n\n{}",
             self.network.arch,
             Extents(self.network.input_shape()),
             self.network.classes()?,
@@ -267,6 +271,7 @@ fn json(variant: &Variant) -> Result<Value, ShapeError> {
         "arch": network.arch,
         "settings": variant.settings,
         "input": network.input_shape(),
+        "task": network.task()?.as_str(),
         "classes": network.classes()?,
         "layers": list.collect::<Vec<_>>(),
         "params": totals.params,

@@ -553,6 +553,17 @@ epochs = 1
     let by_name = ["network", "--arch", "lenet5", "--input", "1x28x28", "--classes", "10"];
     let (code, named, _) = run(folder.path(), &by_name);
     assert_eq!((code, named), (0, out), "an architecture by name is the same network");
+    let pixels = ["network", "--arch", "unet", "--input", "3x96x96", "--classes", "11"];
+    let (code, unet, _) = run(folder.path(), &pixels);
+    assert_eq!(code, 0);
+    assert!(unet.starts_with("unet: input 3×96×96, 11 classes for each pixel\n"), "{unet}");
+    assert!(
+        unet.contains(" up1.concat     concat             down1.relu2, up1.up   128×96×96 "),
+        "{unet}"
+    );
+    let (_, unet, _) = run(folder.path(), &[&pixels[..], &["--json"]].concat());
+    let unet: Value = serde_json::from_str(&unet).unwrap();
+    assert_eq!((&unet[0]["task"], &unet[0]["classes"]), (&json!("segmentation"), &json!(11)));
     let (code, graph, _) = run(folder.path(), &["network", file, "dense", "--graph", "dot"]);
     assert_eq!(code, 0);
     assert!(graph.starts_with("digraph \"lenet5\" {\n"), "{graph}");
