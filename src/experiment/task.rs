@@ -20,7 +20,7 @@ pub(super) fn check(
         return None;
     }
     let message =
-        format!("`{}` has {}, and the network gives {}", data.name(), answer(asked), answer(told),);
+        format!("`{}` has {}, and the network gives {}", data.name(), answer(asked), answer(told));
     let fault = site.fault(Code::Task, of, &message).label(format!("gives {}", answer(told)));
     let fault = fault.note(site.sources, site.choice(&[key]), format!("has {}", answer(asked)));
     Some(fault.help(match asked {

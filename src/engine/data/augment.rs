@@ -69,7 +69,7 @@ impl Changes {
     ///
     /// # Shapes
     /// - masks and result: `[B, H, W]`, bytes
-    pub(super) fn apply_to_masks(&self, masks: Tensor, start: i64) -> Tensor {
+    pub(super) fn apply_to_masks(&self, masks: &Tensor, start: i64) -> Tensor {
         self.change(masks.unsqueeze(1), IGNORED, start).squeeze_dim(1)
     }
 

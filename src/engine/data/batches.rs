@@ -38,7 +38,7 @@ impl Iterator for Batches<'_> {
         let Drawn { inputs, index, start } = self.inputs.advance()?;
         let mut labels = self.labels.index_select(0, &index);
         if labels::are_masks(&labels) {
-            labels = self.inputs.changes.apply_to_masks(labels, start);
+            labels = self.inputs.changes.apply_to_masks(&labels, start);
         }
         Some(Batch { inputs, labels: labels::of_batch(&labels) })
     }
