@@ -524,7 +524,8 @@ fn evaluate_split(site: &Site<'_>, evaluate: &Evaluate) -> Option<Fault> {
 
 fn evaluate_classes(site: &Site<'_>, evaluate: &Evaluate, from: &Network) -> Option<Fault> {
     let (classes, needed) = (from.classes().ok()?, evaluate.data.classes());
-    if classes == needed {
+    // Classes of examples and of pixels are not the same things: that is said by itself.
+    if classes == needed || from.task().ok()? != evaluate.data.task() {
         return None;
     }
     let name = evaluate.data.name();

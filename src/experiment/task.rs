@@ -26,7 +26,7 @@ pub(super) fn check(
     Some(fault.help(match asked {
         Task::Segmentation => {
             "choose a network for segmentation: unet, fcn8s, fcn16s, fcn32s, fcn-resnet50, or `layers` that \
-             end in a class for every pixel"
+             end in `{ classifier = { per-pixel = true } }`"
         }
         Task::Classification => {
             "choose a network for classification, or data with masks: digits-on-photographs"

@@ -38,8 +38,13 @@ pub fn supervised(
 
 /// Mean over the rows of `−Σ_k q_k log softmax(logits)_k` with
 /// `q = (1 − smoothing) · onehot + smoothing / classes`.
+///
+/// The mean is taken apart from the loss: LibTorch's own reduction is one block of threads on a GPU, which
+/// the pixels of a batch of masks keep busy for longer than the network.
 fn cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Tensor {
-    logits.cross_entropy_loss::<&Tensor>(labels, None, Reduction::Mean, -100, smoothing)
+    let of_rows =
+        logits.cross_entropy_loss::<&Tensor>(labels, None, Reduction::None, -100, smoothing);
+    of_rows.mean(Kind::Float)
 }
 
 /// Mean over rows and classes of the square error between the logits and the one-hot labels.

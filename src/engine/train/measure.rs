@@ -82,7 +82,9 @@ impl Sums {
     fn add(&mut self, Rows { logits, labels, .. }: &Rows, are_masks: bool) {
         self.rows += labels.size()[0];
         let log_probs = logits.log_softmax(-1, Kind::Float);
-        self.loss += log_probs.g_nll_loss::<&Tensor>(labels, None, Reduction::Sum, -100);
+        // As in training, the sum apart from the loss.
+        let losses = log_probs.g_nll_loss::<&Tensor>(labels, None, Reduction::None, -100);
+        self.loss += losses.sum(Kind::Double);
         let answers = logits.argmax(-1, false);
         self.correct += answers.eq_tensor(labels).sum(Kind::Int64);
         if are_masks {

@@ -2,6 +2,7 @@
 
 mod import;
 mod rewind;
+mod segmentation;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -38,6 +39,16 @@ impl Lab {
     /// `mnist` becomes 300 training and 100 test images: noise, and a bright block at a place that
     /// is the class's.
     fn new() -> Self {
+        Self::painted(|number, image| {
+            let class = number % 10;
+            let rows = image.narrow(0, class / 4 * 9, 8);
+            let _ = rows.narrow(1, class % 4 * 7, 7).fill_(250);
+            class as u8
+        })
+    }
+
+    /// The same with other marks: `paint` marks the image of that number, and says its class.
+    fn painted(paint: impl Fn(i64, &Tensor) -> u8) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("mnist")).unwrap();
         for (part, count) in [("train", 300), ("t10k", 100)] {
@@ -45,11 +56,7 @@ impl Lab {
             let noise = random::uniform(&[count, 28, 28], 0.0, 80.0, &mut rng);
             let (mut labels, mut pixels) = (Vec::new(), noise.to_kind(Kind::Uint8));
             for index in 0..count {
-                let class = index % 10;
-                labels.push(class as u8);
-                let image = pixels.select(0, index);
-                let rows = image.narrow(0, class / 4 * 9, 8);
-                let _ = rows.narrow(1, class % 4 * 7, 7).fill_(250);
+                labels.push(paint(index, &pixels.select(0, index)));
             }
             pixels = pixels.view([-1]);
             let mut bytes = vec![0; pixels.numel()];
@@ -83,13 +90,15 @@ impl Lab {
         let draft = self.folder.path().join(draft);
         std::fs::create_dir_all(&draft).unwrap();
         let inputs = inputs.iter().map(|(role, folder)| ((*role).to_owned(), folder.to_path_buf()));
+        let data =
+            ["mnist", "cifar10"].map(|name| (name.to_owned(), self.folder.path().join(name)));
         let job = Job {
             key: "cd".repeat(32).parse().unwrap(),
             name: "test".to_owned(),
             stage: serde_json::from_value(stage.clone()).unwrap(),
             seed: 7,
             inputs: inputs.collect(),
-            data: BTreeMap::from([("mnist".to_owned(), self.folder.path().join("mnist"))]),
+            data: BTreeMap::from(data),
             draft: draft.clone(),
             folder: self.folder.path().to_owned(),
             files: self.files.clone(),
