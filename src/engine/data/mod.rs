@@ -70,9 +70,9 @@ pub enum DataError {
     /// The job does not say where a dataset lies.
     #[error("the job has no folder of dataset `{0}`")]
     NoFolder(&'static str),
-    /// There are fewer examples than scenes are to be made of them.
+    /// There are fewer photographs than scenes are to be made of them.
     #[error(
-        "dataset `{name}` has {has} examples in its {split} split, and {wanted} scenes are to be made of it, each of another; lower `{}` to {has}, or get the rest of the dataset",
+        "dataset `{name}` has {has} photographs in its {split} split, and {wanted} scenes are to be made, each of another; lower `{}` to {has}, or get the rest of the dataset",
         if .split == "test" { "test-scenes" } else { "scenes" }
     )]
     TooFew {
@@ -80,7 +80,7 @@ pub enum DataError {
         name: String,
         /// `train` or `test`.
         split: String,
-        /// Its examples.
+        /// Its photographs.
         has: usize,
         /// The scenes.
         wanted: u32,

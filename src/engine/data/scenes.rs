@@ -9,7 +9,7 @@ use graftwork::dataset::{Images, Part};
 use graftwork::experiment::spec::DigitsOnPhotographs;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::images::resize;
 use super::whole::Whole;
@@ -22,22 +22,20 @@ const CHUNK: i64 = 500;
 /// Makes the scenes of both splits.
 ///
 /// # Errors
-/// [`DataError::TooFew`] where a dataset has fewer digits or photographs than there are to be scenes.
+/// [`DataError::TooFew`] where there are fewer photographs than there are to be scenes.
 pub(super) fn compose(
     digits: &Images,
     photographs: &Images,
     settings: &DigitsOnPhotographs,
 ) -> Result<Whole, DataError> {
     let split = |name: &str, digit: &Part, photograph: &Part, scenes: u32| {
-        for (dataset, part) in [(digits, digit), (photographs, photograph)] {
-            if part.len() < scenes as usize {
-                return Err(DataError::TooFew {
-                    name: dataset.name.clone(),
-                    split: name.to_owned(),
-                    has: part.len(),
-                    wanted: scenes,
-                });
-            }
+        if photograph.len() < scenes as usize {
+            return Err(DataError::TooFew {
+                name: photographs.name.clone(),
+                split: name.to_owned(),
+                has: photograph.len(),
+                wanted: scenes,
+            });
         }
         let mut rng = random::stream(settings.scene_seed, &format!("scenes/{name}"), 0);
         let draws = Draws::new(scenes as usize, photographs, photograph, settings, &mut rng);
@@ -55,7 +53,7 @@ fn tensor(images: &Images, part: &Part) -> Tensor {
     Tensor::from_slice(&part.pixels).view([part.len() as i64, channels, height, width])
 }
 
-/// What is drawn for each scene; scene number `i` has digit number `i`.
+/// What is drawn for each scene; scene number `i` of `n` digits has number `i % n`.
 struct Draws {
     /// Number of the photograph, each at most once; `[N]`, i64.
     photographs: Tensor,
@@ -103,10 +101,12 @@ impl Draws {
             let part = |tensor: &Tensor| tensor.narrow(0, start, length);
             let photographs = photographs.index_select(0, &part(&self.photographs));
             let photographs = resize(&photographs, size).to_kind(Kind::Float);
-            let pen = pen(&part(digits), &part(&self.places), size); // [n, 1, H, W]
+            let digit = Tensor::arange_start(start, start + length, (Kind::Int64, Device::Cpu))
+                .remainder(digits.size()[0]);
+            let pen = pen(&digits.index_select(0, &digit), &part(&self.places), size); // [n, 1, H, W]
             let mut scene = &photographs + (part(&self.colours) - &photographs) * &pen;
             scenes.push(scene.round_().clamp_(0, 255).to_kind(Kind::Uint8));
-            let class = part(classes).view([length, 1, 1]) + 1;
+            let class = classes.index_select(0, &digit).view([length, 1, 1]) + 1;
             let mask = pen.squeeze_dim(1).gt(0.5).to_kind(Kind::Uint8) * class;
             masks.push(mask.to_kind(Kind::Uint8));
         }
@@ -260,14 +260,26 @@ mod tests {
     }
 
     #[test]
-    fn a_dataset_with_too_few_examples_is_refused() {
-        let digits = images("mnist", [1, 4, 4], vec![255; 16]);
-        let photographs = images("cifar10", [3, 2, 2], vec![0; 36]);
+    fn too_few_photographs_are_refused() {
+        let digits = images("mnist", [1, 4, 4], vec![255; 48]);
+        let photographs = images("cifar10", [3, 2, 2], vec![0; 12]);
         let error = compose(&digits, &photographs, &settings(3, [8, 8], [1.0, 1.0])).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "dataset `mnist` has 1 examples in its train split, and 3 scenes are to be made of it, each \
-             of another; lower `scenes` to 1, or get the rest of the dataset"
+            "dataset `cifar10` has 1 photographs in its train split, and 3 scenes are to be made, each of \
+             another; lower `scenes` to 1, or get the rest of the dataset"
         );
+    }
+
+    /// Of two digits the one is all pen and the other has none: every second scene is covered, by class 1.
+    #[test]
+    fn fewer_digits_than_scenes_are_used_in_turn() {
+        let digits = images("mnist", [1, 4, 4], [[255; 16], [0; 16]].concat());
+        let photographs = images("cifar10", [3, 2, 2], vec![7; 5 * 12]);
+        let whole = compose(&digits, &photographs, &settings(5, [8, 8], [1.0, 1.0])).unwrap();
+        let classes = whole.train_labels.view([5, 64]);
+        for (scene, class) in [1_u8, 0, 1, 0, 1].into_iter().enumerate() {
+            assert_eq!(bytes(&classes.get(scene as i64)), [class; 64], "{scene}");
+        }
     }
 }

@@ -9,7 +9,8 @@ use super::{Augment, Normalize};
 /// every pixel whether it is background (class 0) or belongs to the digit `d` (class `d + 1`).
 ///
 /// Both splits are made of the same splits of the two datasets, so that no digit and no photograph of
-/// the test split is ever trained on.
+/// the test split is ever trained on. A photograph is used once. Digits are used in turn where there are
+/// fewer than scenes; then a validation scene can have a digit that is trained on, on another photograph.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct DigitsOnPhotographs {
