@@ -64,16 +64,6 @@ pub enum ExportError {
         /// The domains.
         domains: Vec<String>,
     },
-    /// The network has an operation that is not written in this format.
-    #[error(
-        "layer `{node}` ({op}) is not written as ONNX; write the checkpoint as safetensors, to a file that ends so"
-    )]
-    Operation {
-        /// The layer.
-        node: String,
-        /// Its operation.
-        op: &'static str,
-    },
     /// The network has no such domain.
     #[error("the network has no layers of a domain `{domain}`; its domains are: {}", list(.domains))]
     UnknownDomain {

@@ -5,6 +5,7 @@
 
 mod operations;
 mod proto;
+mod sequences;
 
 use prost::Message as _;
 
@@ -23,9 +24,6 @@ const OUTPUT: &str = "output";
 pub(super) fn write(checkpoint: &Checkpoint) -> Result<Vec<u8>, ExportError> {
     let network = &checkpoint.network;
     let shapes = network.shapes().map_err(|error| checkpoint.damaged(error.to_string()))?;
-    if let Some(node) = network.nodes.iter().find(|node| node.op.reads_a_sequence()) {
-        return Err(ExportError::Operation { node: node.name.clone(), op: node.op.name() });
-    }
     let mut writer = Writer { checkpoint, nodes: Vec::new(), initializers: Vec::new() };
     let mut values: Vec<String> = Vec::with_capacity(network.nodes.len());
     for (index, node) in network.nodes.iter().enumerate() {
@@ -40,12 +38,16 @@ pub(super) fn write(checkpoint: &Checkpoint) -> Result<Vec<u8>, ExportError> {
     let last = values.pop().expect("a network has its input");
     writer.node("Identity", OUTPUT, &[&last], Vec::new());
     let output = shapes.last().expect("a network has its input");
+    let input_element = match &network.nodes[0].op {
+        Op::Input(input) if input.tokens.is_some() => proto::element::INT64,
+        _ => proto::element::FLOAT,
+    };
     let graph = Graph {
         node: writer.nodes,
         name: network.arch.clone(),
         initializer: writer.initializers,
-        input: vec![value_info(&network.nodes[0].name, network.input_shape())],
-        output: vec![value_info(OUTPUT, output)],
+        input: vec![value_info(&network.nodes[0].name, network.input_shape(), input_element)],
+        output: vec![value_info(OUTPUT, output, proto::element::FLOAT)],
     };
     let model = proto::Model {
         ir_version: Some(IR_VERSION),
@@ -117,6 +119,15 @@ impl Writer<'_> {
         name
     }
 
+    /// Adds one integer without axes that an operator takes as an input; gives its name.
+    fn integer(&mut self, name: String, value: i64) -> String {
+        let name = self.integers(name, &[value]);
+        if let Some(added) = self.initializers.last_mut() {
+            added.dims.clear();
+        }
+        name
+    }
+
     /// Adds numbers that an operator takes as an input, of a shape (none for a scalar); gives their name.
     fn numbers(&mut self, name: String, shape: &[u32], values: &[f32]) -> String {
         self.initializers.push(TensorProto {
@@ -129,12 +140,12 @@ impl Writer<'_> {
     }
 }
 
-fn value_info(name: &str, shape: &[u32]) -> ValueInfo {
+fn value_info(name: &str, shape: &[u32], element: i32) -> ValueInfo {
     let batch = Dimension { value: Some(Extent::Parameter("batch".to_owned())) };
     let extents =
         shape.iter().map(|&extent| Dimension { value: Some(Extent::Value(extent.into())) });
     let shape = proto::TensorShape { dim: std::iter::once(batch).chain(extents).collect() };
-    let tensor = proto::TensorType { elem_type: Some(proto::element::FLOAT), shape: Some(shape) };
+    let tensor = proto::TensorType { elem_type: Some(element), shape: Some(shape) };
     ValueInfo { name: name.to_owned(), r#type: Some(proto::Type { tensor_type: Some(tensor) }) }
 }
 
@@ -181,8 +192,8 @@ mod tests {
     use super::*;
     use crate::network::Network;
     use crate::network::op::{
-        Add, BatchNorm, ChannelShuffle, Columns, Conv2d, Dropout, Flatten, Linear, PoolSteps,
-        Relu6, StepPooling,
+        Add, BatchNorm, ChannelShuffle, Columns, Conv2d, Dropout, Embedding, Flatten, Gru, Linear,
+        PoolSteps, Relu6, StepPooling,
     };
 
     /// Operator, inputs and output of every node of the model of a network.
@@ -240,12 +251,58 @@ mod tests {
     }
 
     #[test]
-    fn a_network_that_reads_sequences_is_refused_with_its_layer() {
-        let mut network = Network::new("sound", &[1, 4, 6]);
-        network.push("columns", Columns {});
-        network.push("mean", PoolSteps { how: StepPooling::Mean });
+    fn padding_of_a_text_is_told_from_its_words() {
+        let mut network = Network::of_words("text", &[6], 9);
+        network.push("embedding", Embedding { rows: 9, features: 4 });
+        network.push_from("mean", PoolSteps { how: StepPooling::Mean }, &[1, 0]);
         network.push("fc", Linear::new(4, 3));
-        let error = write(&read(&network, None).unwrap()).unwrap_err().to_string();
-        assert!(error.starts_with("layer `columns` (columns) is not written as ONNX"), "{error}");
+        assert_eq!(
+            nodes(&network),
+            [
+                "Gather embedding.weight input -> embedding",
+                "Equal input mean/none -> mean/is-padding",
+                "Unsqueeze mean/is-padding mean/axes -> mean/padding",
+                "Not mean/padding -> mean/is-word",
+                "Cast mean/is-word -> mean/counts",
+                "ReduceSum mean/counts mean/length/steps -> mean/length",
+                "Mul embedding mean/counts -> mean/counted",
+                "ReduceSum mean/counted mean/sum/steps -> mean/sum",
+                "Div mean/sum mean/length -> mean",
+                "Gemm mean fc.weight fc.bias -> fc",
+                "Identity fc -> output",
+            ]
+        );
+    }
+
+    /// Rows of PyTorch's gates (reset, update, new) in ONNX's order (update, reset, new), direction by
+    /// direction; biases of the input and of the state behind one another.
+    #[test]
+    fn gates_of_a_recurrent_layer_stand_in_the_order_of_onnx() {
+        let mut network = Network::new("sound", &[1, 2, 6]);
+        network.push("columns", Columns {});
+        network.push("gru", Gru { inputs: 2, hidden: 1, layers: 1, bidirectional: true });
+        let checkpoint = read(&network, None).unwrap();
+        let model = proto::Model::decode(write(&checkpoint).unwrap().as_slice()).unwrap();
+        let graph = model.graph.unwrap();
+        let rows = |name: &str, order: [usize; 3]| {
+            let bytes = &checkpoint.tensors[&format!("gru.{name}")].bytes;
+            let rows: Vec<&[u8]> = bytes.chunks_exact(bytes.len() / 3).collect();
+            order.map(|row| rows[row]).concat()
+        };
+        let order = [1, 0, 2];
+        for (name, dims, parts) in [
+            ("gru/weight_ih_l0", vec![2, 3, 2], vec!["weight_ih_l0", "weight_ih_l0_reverse"]),
+            ("gru/weight_hh_l0", vec![2, 3, 1], vec!["weight_hh_l0", "weight_hh_l0_reverse"]),
+            (
+                "gru/bias_l0",
+                vec![2, 6],
+                vec!["bias_ih_l0", "bias_hh_l0", "bias_ih_l0_reverse", "bias_hh_l0_reverse"],
+            ),
+        ] {
+            let tensor = graph.initializer.iter().find(|tensor| tensor.name == name).unwrap();
+            assert_eq!(tensor.dims, dims, "{name}");
+            let expected: Vec<u8> = parts.iter().flat_map(|part| rows(part, order)).collect();
+            assert_eq!(tensor.raw_data.as_ref(), Some(&expected), "{name}");
+        }
     }
 }

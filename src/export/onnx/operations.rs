@@ -66,21 +66,21 @@ impl Writer<'_> {
             Op::Slice(slice) => self.slice(name, slice, names[0]),
             Op::ChannelShuffle(shuffle) => self.channel_shuffle(name, shuffle, inputs[0], output),
             Op::PadChannels(pad) => self.pad_channels(name, pad, inputs[0]),
-            Op::Conv1d(_)
-            | Op::MaxPool1d(_)
-            | Op::Embedding(_)
-            | Op::Positions(_)
-            | Op::Columns(_)
-            | Op::Transpose(_)
-            | Op::PoolSteps(_)
-            | Op::Gru(_)
-            | Op::Lstm(_)
-            | Op::Attention(_) => unreachable!("what reads sequences is refused before"),
+            Op::Conv1d(conv) => self.conv1d(name, conv, names[0]),
+            Op::MaxPool1d(pool) => self.max_pool1d(name, pool, names[0]),
+            Op::Embedding(_) => self.embedding(name, names[0]),
+            Op::Positions(_) => self.positions(name, names[0]),
+            Op::Columns(_) => self.columns(name, inputs[0]),
+            Op::Transpose(_) => self.transpose(name, names[0]),
+            Op::PoolSteps(pool) => self.pool_steps(name, pool, inputs),
+            Op::Gru(gru) => self.gru(name, gru, names[0]),
+            Op::Lstm(lstm) => self.lstm(name, lstm, names[0]),
+            Op::Attention(attention) => self.attention(name, attention, inputs),
         }
     }
 
     /// An operator that takes a weight and maybe a bias.
-    fn weighted(
+    pub(super) fn weighted(
         &mut self,
         op_type: &str,
         name: &str,

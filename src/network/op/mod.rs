@@ -313,23 +313,6 @@ impl Op {
         matches!(self, any_activation!())
     }
 
-    /// Whether it makes, reads or changes a sequence.
-    pub fn reads_a_sequence(&self) -> bool {
-        matches!(
-            self,
-            Self::Conv1d(_)
-                | Self::MaxPool1d(_)
-                | Self::Embedding(_)
-                | Self::Positions(_)
-                | Self::Columns(_)
-                | Self::Transpose(_)
-                | Self::PoolSteps(_)
-                | Self::Gru(_)
-                | Self::Lstm(_)
-                | Self::Attention(_)
-        )
-    }
-
     /// The shape of its output.
     ///
     /// # Errors
