@@ -5,12 +5,14 @@ Back: the checkpoint of a stage that graftwork trained, `load_state_dict(strict=
 PyTorch computes. The weights must come back to the bit, and both losses must agree.
 
 `graftwork export` writes each stage once more, as safetensors that load strictly and as an ONNX model that
-onnx.checker accepts and onnxruntime runs; its outputs must be PyTorch's. A network written layer by layer,
-with every operation, has no counterpart in torchvision: the loss of its ONNX model must be graftwork's.
+onnx.checker accepts and onnxruntime runs; its outputs must be PyTorch's. Other networks, among them some
+written layer by layer with every operation, have no counterpart in torchvision: the loss of their ONNX models
+must be graftwork's, or for segmentation the outputs those of a network written in PyTorch here.
 
     python exchange.py GRAFTWORK
 """
 
+import collections
 import json
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from safetensors.torch import load_file, save_file
 from torchvision import models
 
 import formula
+import segmentation
 
 # torchvision's name, graftwork's model, and the size that images are resized to, where 32×32 is too small.
 NETWORKS = [
@@ -37,6 +40,47 @@ NETWORKS = [
     ("mobilenet_v2", "mobilenet-v2 = {}", 32),
     ("shufflenet_v2_x1_0", "shufflenet-v2 = {}", 32),
 ]
+
+# The others of the zoo, on the same images and on texts; the columns of an image are a sequence.
+IMAGES = {
+    "mlp": "mlp = { hidden = [20, 30], batch-norm = true }",
+    "lenet5": "lenet5 = {}",
+    "cnn": "cnn = { batch-norm = true }",
+    "vgg13": "vgg13 = {}",
+    "vgg16": "vgg16 = {}",
+    "vgg19": "vgg19 = {}",
+    "resnet34": "resnet34 = {}",
+    "resnet18-cifar": "resnet18-cifar = {}",
+    "resnet20": "resnet20 = { squeeze-excitation = 4 }",
+    "resnet32": "resnet32 = {}",
+    "resnet56": "resnet56 = {}",
+    "densenet-bc-40-12": "densenet-bc-40-12 = {}",
+    "gru": "gru = { layers = 2, bidirectional = true }",
+    "lstm": "lstm = { layers = 2, bidirectional = true, pool = \"max\" }",
+    "transformer-encoder": "transformer-encoder = {}",
+}
+TEXTS = {
+    "text-mean": "text-mean = {}",
+    "text-cnn": "text-cnn = {}",
+    "text-gru": "gru = { pool = \"last\" }",
+    "text-lstm": "lstm = { bidirectional = true, pool = \"max\" }",
+    "text-transformer": "transformer-encoder = {}",
+    "text-layers": """layers = [
+  { embedding = { features = 12 } }, { transpose = {} }, { conv1d = { channels = 10, kernel = 5, stride = 2, padding = 1 } },
+  { relu = {} }, { max-pool1d = { kernel = 3, stride = 2 } }, { transpose = {} }, { pool-steps = { how = "last" } }, { classifier = {} },
+]""",
+}
+SEGMENTATION = {
+    "unet": "unet = { channels = 6, depth = 3, batch-norm = true }",
+    "fcn8s": "fcn8s = { channels = 4, hidden = 12, reach = 1 }",
+    "fcn-resnet50": "fcn-resnet50 = {}",
+}
+
+# Height and width of scenes: halving loses a row or a column more than once.
+SCENES = (45, 37)
+
+# Words of a text: fewer than the steps, so that there is padding, and some that are not in the vocabulary.
+WORDS, STEPS, VOCABULARY = 30, 24, 20
 
 # Every operation of images once, those that torchvision's networks do not have among them.
 LAYERS = """[
@@ -70,7 +114,9 @@ def main() -> int:
 
 
 def exchange(graftwork: Path, folder: Path) -> int:
-    images, labels = write_images(folder / "data" / "cifar10")
+    images, image_labels = write_images(folder / "data" / "cifar10")
+    texts, text_labels = write_texts(folder / "data" / "newsgroups")
+    write_digits(folder / "data" / "mnist")
     (folder / "job.toml").write_text(experiment())
     for name, _, _ in NETWORKS:
         model = formula.fill(build(name))
@@ -87,24 +133,34 @@ def exchange(graftwork: Path, folder: Path) -> int:
             state = load_file(folder / "results" / "store" / row["key"][:2] / row["key"] / "model.safetensors")
             model = build(name)
             model.load_state_dict(state, strict=True)
-            theirs = loss(model.eval(), images, labels, size)
-            agrees = abs(row["value"] - theirs) <= TOLERANCE * abs(theirs)
+            theirs = loss(model.eval(), images, image_labels, size)
+            agrees = True
             if stage.startswith("imported"):
                 sent = load_file(folder / f"{name}.safetensors")
-                agrees &= all(torch.equal(sent[key], state[key]) for key in sent | state)
+                agrees = all(torch.equal(sent[key], state[key]) for key in sent | state)
             error = onnx_error(common, folder, stage, model, prepared(images, size))
             model.load_state_dict(load_file(export(common, folder, stage, "safetensors")), strict=True)
-            agrees &= error <= TOLERANCE
-            print(f"exchange: {stage:28} {row['value']:<12.7g} {theirs:<12.7g} onnx {error:<8.1e} {'equal' if agrees else 'DIFFERENT'}")
-            failures += not agrees
-    row = stages["layers"]
-    session = onnxruntime.InferenceSession(export(common, folder, "layers", "onnx"))
-    theirs = loss(lambda pixels: torch.from_numpy(session.run(None, {"input": pixels.numpy()})[0]), images, labels, 32)
-    agrees = abs(row["value"] - theirs) <= TOLERANCE * abs(theirs)
-    print(f"exchange: {'layers':28} {row['value']:<12.7g} {theirs:<12.7g} {'equal' if agrees else 'DIFFERENT'}")
-    failures += not agrees
-    print(f"exchange: {2 * len(NETWORKS) + 1} networks compared on {len(labels)} images, {failures} differences")
+            failures += report(stage, row["value"], theirs, error, agrees)
+    inputs = {name: prepared(images, 32).numpy() for name in ("layers", *IMAGES)} | dict.fromkeys(TEXTS, texts)
+    for name, given in inputs.items():
+        session = onnxruntime.InferenceSession(export(common, folder, name, "onnx"))
+        labels = text_labels if name in TEXTS else image_labels
+        theirs = cross_entropy(session.run(None, {"input": given})[0], labels)
+        failures += report(name, stages[name]["value"], theirs)
+    pixels = torch.from_numpy(numpy.random.default_rng(1).normal(size=(4, 3, *SCENES)).astype(numpy.float32))
+    for name in SEGMENTATION:
+        model = segmentation.build(name, CLASSES + 1).eval()
+        model.load_state_dict(load_file(export(common, folder, name, "safetensors")), strict=True)
+        failures += report(name, 0.0, 0.0, onnx_error(common, folder, name, model, pixels))
+    print(f"exchange: {2 * len(NETWORKS) + len(inputs) + len(SEGMENTATION)} networks compared, {failures} differences")
     return 1 if failures else 0
+
+
+def report(name: str, ours: float, theirs: float, error: float = 0.0, agrees: bool = True) -> bool:
+    """Prints a line; gives whether something differs."""
+    agrees &= abs(ours - theirs) <= TOLERANCE * abs(theirs) and error <= TOLERANCE
+    print(f"exchange: {name:28} {ours:<12.7g} {theirs:<12.7g} onnx {error:<8.1e} {'equal' if agrees else 'DIFFERENT'}")
+    return not agrees
 
 
 def export(common: list, folder: Path, stage: str, format: str) -> Path:
@@ -132,7 +188,7 @@ def onnx_error(common: list, folder: Path, stage: str, model: torch.nn.Module, p
 # The loss on the test images at the end of each stage.
 QUERY = """
 SELECT stage, key, value FROM result
-WHERE dataset LIKE 'cifar10%' AND split = 'test' AND what = 'loss' ORDER BY step
+WHERE (dataset LIKE 'cifar10%' OR dataset LIKE 'newsgroups%') AND split = 'test' AND what = 'loss' ORDER BY step
 """
 
 
@@ -150,6 +206,38 @@ def write_images(folder: Path) -> tuple[numpy.ndarray, numpy.ndarray]:
         pixels = noise.integers(0, 256, (count, 3 * 32 * 32), dtype=numpy.uint8)
         (folder / file).write_bytes(numpy.hstack((labels, pixels)).tobytes())
     return pixels.reshape(count, 3, 32, 32), labels[:, 0].astype(numpy.int64)
+
+
+def write_texts(folder: Path) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Texts of chance in the format of `newsgroups`; the numbers of the words of the test split, and labels."""
+    folder.mkdir(parents=True)
+    noise = numpy.random.default_rng(2)
+    splits = []
+    for split, count in (("train", 96), ("test", 32)):
+        # Two groups that are apart in `comp-vs-sci`; early words are more frequent than late ones.
+        labels = numpy.arange(count) % 2
+        texts = [[f"w{min(noise.geometric(0.08), WORDS)}" for _ in range(noise.integers(3, STEPS))] for _ in labels]
+        lines = [f"{('comp.graphics', 'sci.space')[label]}\t{' '.join(text)}\n" for label, text in zip(labels, texts)]
+        (folder / f"20newsgroups-{split}.tab").write_text("".join(["Category\tText\nd\tstring\nclass\t\n", *lines]))
+        splits.append(texts)
+    counts = collections.Counter(word for text in splits[0] for word in text)
+    known = sorted(counts, key=lambda word: (-counts[word], word))[:VOCABULARY]
+    # 0 is padding, 1 an unknown word.
+    numbers = {word: number for number, word in enumerate(known, start=2)}
+    encoded = [[numbers.get(word, 1) for word in text] + [0] * (STEPS - len(text)) for text in splits[1]]
+    return numpy.array(encoded, dtype=numpy.int64), labels
+
+
+def write_digits(folder: Path) -> None:
+    """Digits of noise in MNIST's format."""
+    folder.mkdir(parents=True)
+    noise = numpy.random.default_rng(3)
+    for split, count in (("train", 64), ("t10k", 16)):
+        pixels = noise.integers(0, 256, (count, 28, 28), dtype=numpy.uint8)
+        labels = noise.integers(0, CLASSES, count, dtype=numpy.uint8)
+        for what, array in (("images-idx3", pixels), ("labels-idx1", labels)):
+            head = numpy.array([0x800 + array.ndim, *array.shape], dtype=">u4")
+            (folder / f"{split}-{what}-ubyte").write_bytes(head.tobytes() + array.tobytes())
 
 
 def experiment() -> str:
@@ -170,12 +258,18 @@ model.{model}
 epochs = 1
 optimizer.sgd = {{ learning-rate = 0.01 }}
 """
-    text += f"""
-[stage.layers.pretrain]
-data.cifar10 = {{ batch-size = 32, val-fraction = 0.0 }}
+    images = "cifar10 = { batch-size = 32, val-fraction = 0.0 }"
+    texts = f"""newsgroups = {{ batch-size = 32, val-fraction = 0.0, groups.comp-vs-sci = {{}}, vocabulary = {VOCABULARY}, length = {STEPS} }}"""
+    scenes = f"""digits-on-photographs = {{ batch-size = 8, size = [{SCENES[0]}, {SCENES[1]}], scenes = 48, test-scenes = 8 }}"""
+    kinds = [({"layers": f"layers = {LAYERS}"} | IMAGES, images), (TEXTS, texts), (SEGMENTATION, scenes)]
+    for models_of_kind, data in kinds:
+        for name, model in models_of_kind.items():
+            text += f"""
+[stage.{name}.pretrain]
+model.{model}
+data.{data}
 epochs = 1
 optimizer.sgd = {{ learning-rate = 0.01 }}
-model.layers = {LAYERS}
 """
     return text
 
@@ -191,8 +285,11 @@ def prepared(images: numpy.ndarray, size: int) -> torch.Tensor:
 def loss(model: Callable[[torch.Tensor], torch.Tensor], images: numpy.ndarray, labels: numpy.ndarray, size: int) -> float:
     """Mean cross-entropy of what a network puts out."""
     with torch.inference_mode():
-        logits = model(prepared(images, size))
-    return torch.nn.functional.cross_entropy(logits.double(), torch.from_numpy(labels)).item()
+        return cross_entropy(model(prepared(images, size)).numpy(), labels)
+
+
+def cross_entropy(logits: numpy.ndarray, labels: numpy.ndarray) -> float:
+    return torch.nn.functional.cross_entropy(torch.from_numpy(logits).double(), torch.from_numpy(labels)).item()
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ impl Writer<'_> {
                 let tensor = &self.checkpoint.tensors[&format!("{layer}.{part}")];
                 let gate = tensor.bytes.len() / gates.len();
                 let blocks: Vec<&[u8]> = tensor.bytes.chunks_exact(gate).collect();
-                gates.iter().for_each(|&place| bytes.extend_from_slice(blocks[place]));
+                bytes.extend(gates.iter().flat_map(|&place| blocks[place]));
                 dims[1] += tensor.shape[0] as i64;
                 dims.truncate(2);
                 dims.extend(tensor.shape[1..].iter().map(|&extent| extent as i64));
