@@ -558,7 +558,7 @@ epochs = 1
     assert_eq!(code, 0);
     assert!(unet.starts_with("unet: input 3×96×96, 11 classes for each pixel\n"), "{unet}");
     assert!(
-        unet.contains(" up1.concat     concat             down1.relu2, up1.up   128×96×96 "),
+        unet.contains(" up1.concat     concat             down1.relu2, up1.up   128×96×96\n"),
         "{unet}"
     );
     let (_, unet, _) = run(folder.path(), &[&pixels[..], &["--json"]].concat());

@@ -2,8 +2,7 @@
 
 use super::proto::{self, TensorProto};
 use super::{Attribute, Value, Writer, int, ints, text};
-use crate::experiment::spec::StepPooling;
-use crate::network::op::{Attention, Conv1d, Gru, Lstm, MaxPool1d, PoolSteps};
+use crate::network::op::{Attention, Conv1d, Gru, Lstm, MaxPool1d, PoolSteps, StepPooling};
 
 /// Gates of a GRU in ONNX's order (update, reset, new), each by its place in PyTorch's.
 const GRU_GATES: [usize; 3] = [1, 0, 2];
