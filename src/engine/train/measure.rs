@@ -13,7 +13,7 @@ pub struct Measured {
     pub loss: f64,
     /// Fraction of the examples, of masks of the pixels, whose largest logit is their label's.
     pub accuracy: f64,
-    /// Of masks: the mean over the classes of the intersection over union; see [`mean_iou`].
+    /// Of masks: the mean over the classes, that a pixel has or was taken for, of the intersection over union.
     pub mean_iou: Option<f64>,
     /// Number of examples.
     pub n: u64,
