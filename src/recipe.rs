@@ -186,7 +186,7 @@ fn canonical(stage: &Stage) -> Value {
         unreachable!("a stage is a table with its kind as the only key");
     };
     for path in stage.named_otherwise() {
-        remove(&mut settings, path);
+        remove(&mut settings, &path);
     }
     let shape = SHAPES.field(SHAPES.root, kind).map(|field| field.shape);
     SHAPES.reduce(shape.unwrap_or(Shapes::LEAF), Value::Object(settings))

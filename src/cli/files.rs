@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::experiment::{self, Checked, Faults, Files};
+use crate::experiment::{self, Checked, Faults, Files, LiesThere};
 
 /// The files of this machine.
 pub(super) struct Disk;
@@ -45,9 +45,18 @@ pub(super) fn load(file: &Path, sets: &[String]) -> anyhow::Result<Read> {
     let text = read(file)?;
     let folder = folder(file);
     let checked = experiment::load(&name, &text, sets, &Disk).and_then(|checked| {
-        checked.look_beside(&|path| folder.join(path).is_file()).map(|()| checked)
+        checked.look_beside(&|path| kind(&folder.join(path))).map(|()| checked)
     });
     Ok(Read { name, text, checked })
+}
+
+/// What lies at a path.
+fn kind(path: &Path) -> LiesThere {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => LiesThere::Folder,
+        Ok(metadata) if metadata.is_file() => LiesThere::File,
+        _ => LiesThere::Nothing,
+    }
 }
 
 /// The folder of an experiment's file, which paths in it are relative to.

@@ -192,11 +192,11 @@ fn datasets(trials: &[Trial]) -> BTreeSet<&'static str> {
     stages.flat_map(|stage| stage.data()).flat_map(|(_, data)| data.datasets()).collect()
 }
 
-/// Content digests of the files that the stages of these trials name.
+/// Content digests of the files and folders that the stages of these trials name.
 fn files(trials: &[Trial], folder: &Path) -> anyhow::Result<BTreeMap<String, String>> {
     let stages = trials.iter().flat_map(|trial| trial.stages.values());
     let paths: BTreeSet<&str> =
-        stages.flat_map(|stage| stage.files()).map(|(_, path)| path).collect();
+        stages.flat_map(|stage| stage.files()).map(|(_, beside)| beside.path).collect();
     let mut known = Files::remembered_in(&digests());
     let mut files = BTreeMap::new();
     for path in paths {

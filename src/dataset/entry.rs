@@ -259,7 +259,7 @@ mod tests {
                 Content::Recordings(_) => Kind::Recordings { rate: Fsdd::RATE },
                 Content::Bags(_) => Kind::Bags { words: AmazonReviews::WORDS },
                 Content::Texts(_) => Kind::Texts,
-                Content::Scenes(_) => panic!("scenes are made of datasets, and none themselves"),
+                other => panic!("the catalogue has no such dataset: {other:?}"),
             };
             assert_eq!(entry.kind, kind, "{}", entry.name);
             for distribution in entry.distributions {

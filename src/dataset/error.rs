@@ -38,6 +38,16 @@ pub enum DatasetError {
         /// The system's reason.
         source: io::Error,
     },
+    /// A folder does not have what it should have.
+    #[error("{} {found}; expected {expected}", .folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong with it: `has no folder …`.
+        found: String,
+        /// What it should have.
+        expected: String,
+    },
     /// A file is not in the format that it should be in.
     #[error("{}, {place}: {found}; expected {expected}", .file.display())]
     Format {

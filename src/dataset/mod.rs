@@ -6,6 +6,8 @@
 //! had. What is in it is one of four kinds ([`Loaded`]); each kind narrows itself to what an
 //! experiment takes of it.
 //!
+//! A user's own data is in [`own`].
+//!
 //! Nothing in a file is trusted: magic numbers, sizes, counts and value ranges are checked, and an
 //! error names the file, the place, the value and what was expected. Nothing here knows LibTorch.
 
@@ -24,6 +26,7 @@ mod loaded;
 mod mnist;
 mod newsgroups;
 mod optdigits;
+pub mod own;
 mod recordings;
 mod texts;
 mod usps;

@@ -6,12 +6,15 @@
 //! wrong with it is passed over.
 
 use std::collections::BTreeMap;
-use std::fs::{File, Metadata};
+use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use super::content;
+use super::tree::Tree;
 
 /// Digests of files, remembered in a file.
 #[derive(Debug)]
@@ -51,11 +54,11 @@ impl Mark {
         }
     }
 
-    /// The folder's own mark, with the sizes and the youngest times of its files.
-    fn of_folder(folder: &Path, files: &[PathBuf]) -> io::Result<Self> {
-        let own = Self { bytes: files.len() as u64, ..Self::of(&folder.metadata()?) };
-        files.iter().try_fold(own, |whole, file| {
-            let one = Self::of(&file.metadata()?);
+    /// The root's own mark, with the sizes and the youngest times of all that is in it.
+    fn of_tree(root: &Path, tree: &Tree) -> io::Result<Self> {
+        let own = Self { bytes: tree.len() as u64, ..Self::of(&root.metadata()?) };
+        tree.metadata().try_fold(own, |whole, metadata| {
+            let one = Self::of(&metadata?);
             Ok(Self {
                 bytes: whole.bytes + one.bytes,
                 modified: whole.modified.max(one.modified),
@@ -90,7 +93,7 @@ impl Memory {
         {
             return Ok(digest);
         }
-        let digest = hash(&real)?;
+        let digest = content(&real)?;
         // A file that changed under the reader's eyes is not remembered.
         if real.metadata().is_ok_and(|metadata| Mark::of(&metadata) == mark) {
             let blake3 = digest.to_hex().to_string();
@@ -110,22 +113,31 @@ impl Memory {
     /// If the folder or a file cannot be read.
     pub fn digest_folder(&mut self, path: &Path, ending: &str) -> io::Result<blake3::Hash> {
         let real = path.canonicalize()?;
-        let files = files(&real, ending)?;
-        let mark = Mark::of_folder(&real, &files)?;
+        let tree = Tree::directly_in(&real, ending)?;
+        self.digest_of(real, &tree)
+    }
+
+    /// BLAKE3 of the names and contents of all files below a folder but hidden ones; see
+    /// [`Self::digest_folder`] for when it is the same.
+    ///
+    /// # Errors
+    /// If a folder or a file cannot be read.
+    pub fn digest_tree(&mut self, path: &Path) -> io::Result<blake3::Hash> {
+        let real = path.canonicalize()?;
+        let tree = Tree::of(&real)?;
+        self.digest_of(real, &tree)
+    }
+
+    fn digest_of(&mut self, real: PathBuf, tree: &Tree) -> io::Result<blake3::Hash> {
+        let mark = Mark::of_tree(&real, tree)?;
         if let Some(remembered) = self.files.get(&real)
             && remembered.mark == mark
             && let Ok(digest) = blake3::Hash::from_hex(&remembered.blake3)
         {
             return Ok(digest);
         }
-        let mut hasher = blake3::Hasher::new();
-        for file in &files {
-            let name = file.file_name().unwrap_or_default().as_encoded_bytes();
-            hasher.update(&(name.len() as u64).to_le_bytes()).update(name);
-            hasher.update(hash(file)?.as_bytes());
-        }
-        let digest = hasher.finalize();
-        if Mark::of_folder(&real, &files).is_ok_and(|now| now == mark) {
+        let digest = tree.digest()?;
+        if Mark::of_tree(&real, tree).is_ok_and(|now| now == mark) {
             let blake3 = digest.to_hex().to_string();
             self.files.insert(real, Remembered { mark, blake3 });
             self.changed = true;
@@ -151,19 +163,4 @@ impl Memory {
         file.persist(&self.path)?;
         Ok(())
     }
-}
-
-/// The files directly in a folder that end so, in the order of their names.
-fn files(folder: &Path, ending: &str) -> io::Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path()));
-    let mut paths = entries.collect::<io::Result<Vec<_>>>()?;
-    paths.retain(|path| path.as_os_str().as_encoded_bytes().ends_with(ending.as_bytes()));
-    paths.sort_unstable();
-    Ok(paths)
-}
-
-fn hash(path: &Path) -> io::Result<blake3::Hash> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(File::open(path)?)?;
-    Ok(hasher.finalize())
 }

@@ -1,11 +1,13 @@
-//! Content digests of files: what a file says, never where it lies.
+//! Content digests of files and folders: what a file says, never where it lies.
 //!
 //! A large file is read once: its digest is remembered ([`Memory`]). A small one is read every time,
 //! which costs no more than the memory would and leaves no doubt. Comments of Python programs are left
-//! out where they certainly mean nothing ([`meaning`]).
+//! out where they certainly mean nothing ([`meaning`]). A folder is the names and contents of all files below
+//! it but hidden ones, and is remembered as one.
 
 mod memory;
 mod python;
+mod tree;
 
 use std::fs;
 use std::io;
@@ -13,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub use memory::Memory;
 pub use python::meaning;
+use tree::Tree;
 
 /// Files up to this size are always read.
 const SMALL: u64 = 1 << 20;
@@ -31,46 +34,58 @@ impl Files {
         Self { path: path.to_owned(), memory: None }
     }
 
-    /// The digest of a file in hexadecimal: BLAKE3 of its content, of a small Python program that of
-    /// its [`meaning`].
+    /// The digest of a file or folder in hexadecimal: BLAKE3 of its content, of a small Python program
+    /// that of its [`meaning`].
     ///
     /// # Errors
-    /// If the file cannot be read.
+    /// If the file, or one of the folder, cannot be read.
     pub fn digest(&mut self, path: &Path) -> io::Result<String> {
-        if fs::metadata(path)?.len() <= SMALL {
+        let metadata = fs::metadata(path)?;
+        if metadata.is_file() && metadata.len() <= SMALL {
             return small(path);
         }
         let memory = self.memory.get_or_insert_with(|| Memory::load(&self.path));
-        let digest = memory.digest(path)?;
+        let digest =
+            if metadata.is_dir() { memory.digest_tree(path)? } else { memory.digest(path)? };
         memory.save();
         Ok(digest.to_hex().to_string())
     }
 }
 
-/// The digest of a file as [`Files::digest`] gives it, remembering nothing.
+/// The digest of a file or folder as [`Files::digest`] gives it, remembering nothing.
 ///
 /// # Errors
-/// If the file cannot be read.
+/// If the file, or one of the folder, cannot be read.
 pub fn digest(path: &Path) -> io::Result<String> {
-    if fs::metadata(path)?.len() <= SMALL {
+    let metadata = fs::metadata(path)?;
+    if metadata.is_dir() {
+        return Ok(Tree::of(path)?.digest()?.to_hex().to_string());
+    }
+    if metadata.len() <= SMALL {
         return small(path);
     }
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(fs::File::open(path)?)?;
-    Ok(hasher.finalize().to_hex().to_string())
+    Ok(content(path)?.to_hex().to_string())
 }
 
-/// Whether a file, which messages call `name`, still has the digest that a run was planned with: it may have
-/// been edited while the stage that reads it waited for its turn, and is then not the one in its key.
+/// BLAKE3 of a file's content.
+fn content(path: &Path) -> io::Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(fs::File::open(path)?)?;
+    Ok(hasher.finalize())
+}
+
+/// Whether a file or folder, which messages call `name`, still has the digest that a run was planned with:
+/// it may have been edited while the stage that reads it waited for its turn, and is then not the one in
+/// its key.
 ///
 /// # Errors
 /// What is wrong, in a line.
 pub fn is_as_planned(path: &Path, name: &str, planned: Option<&String>) -> Result<(), String> {
-    let now = digest(path).map_err(|error| format!("cannot read the file `{name}`: {error}"))?;
+    let now = digest(path).map_err(|error| format!("cannot read `{name}`: {error}"))?;
     if planned == Some(&now) {
         return Ok(());
     }
-    Err(format!("the file `{name}` changed after the run was planned; run again"))
+    Err(format!("`{name}` changed after the run was planned; run again"))
 }
 
 fn small(path: &Path) -> io::Result<String> {
@@ -128,6 +143,34 @@ mod tests {
         let first = digest("import sys\n\nx = 1\nprint(x)\n");
         assert_eq!(digest("import sys\n\n# one\nx = 1  \n\n    # two\nprint(x)\n"), first);
         assert_ne!(digest("import sys\n\nx = 2\nprint(x)\n"), first);
+    }
+
+    #[test]
+    fn a_folder_has_one_digest_is_remembered_as_one_and_noticed_when_anything_in_it_changes() {
+        let (folder, mut files) = folder();
+        let root = folder.path().join("photos");
+        fs::create_dir_all(root.join("train/cat")).unwrap();
+        fs::write(root.join("train/cat/a.png"), "one").unwrap();
+        let mut now = || {
+            let remembered = files.digest(&root).unwrap();
+            assert_eq!(remembered, digest(&root).unwrap());
+            // The clock of a file system may tick slowly.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            remembered
+        };
+        let first = now();
+        assert_eq!(now(), first);
+        fs::write(root.join("train/cat/a.png"), "two").unwrap();
+        let second = now();
+        assert_ne!(second, first);
+        fs::write(root.join("train/cat/b.png"), "").unwrap();
+        assert_ne!(now(), second);
+        fs::remove_file(root.join("train/cat/b.png")).unwrap();
+        assert_eq!(now(), second);
+        fs::rename(root.join("train/cat"), root.join("train/dog")).unwrap();
+        assert_ne!(now(), second);
+        let memory = fs::read_to_string(folder.path().join("digests.json")).unwrap();
+        assert_eq!(memory.matches("blake3").count(), 1);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Files beside an experiment: which it names, and what is wrong if they are there or not.
+//! Files and folders beside an experiment: which it names, and what is wrong if they are there or not.
 //!
 //! This room touches no file. It prepares the faults; whoever can look at files says which are there.
 
@@ -6,22 +6,26 @@ use std::collections::HashSet;
 
 use super::fault::{Code, Fault, Faults, Span};
 use super::networks::Site;
-use super::spec::{Command, Stage};
+use super::spec::{Beside, Command, Stage};
 use super::{meaning, sorted};
 
-/// A text that names a file, or seems to.
+/// What lies at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LiesThere {
+    /// A file.
+    File,
+    /// A folder.
+    Folder,
+    /// Nothing that can be read.
+    Nothing,
+}
+
+/// A text that names a file or folder, or seems to.
 #[derive(Debug, Clone)]
 pub(super) struct Mention {
     path: String,
-    wrong_if: There,
-    fault: Fault,
-}
-
-/// Whether a file is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum There {
-    Yes,
-    No,
+    /// What is wrong, by what lies there.
+    faults: Vec<(LiesThere, Fault)>,
 }
 
 /// Every file that the stages name in any of their variants.
@@ -43,13 +47,14 @@ pub(super) fn mentions(stages: &meaning::Stages, sources: &super::fault::Sources
     mentions
 }
 
-/// The faults that there are, given which of the files are there.
-pub(super) fn faults(mentions: &[Mention], is_file: &dyn Fn(&str) -> bool) -> Result<(), Faults> {
-    let is_wrong = |mention: &&Mention| {
-        let there = if is_file(&mention.path) { There::Yes } else { There::No };
-        there == mention.wrong_if
+/// The faults that there are, given what lies where.
+pub(super) fn faults(mentions: &[Mention], look: &dyn Fn(&str) -> LiesThere) -> Result<(), Faults> {
+    let fault = |mention: &Mention| {
+        let there = look(&mention.path);
+        let wrong = mention.faults.iter().find(|(wrong, _)| *wrong == there);
+        wrong.map(|(_, fault)| fault.clone())
     };
-    let faults: Vec<_> = mentions.iter().filter(is_wrong).map(|it| it.fault.clone()).collect();
+    let faults: Vec<_> = mentions.iter().filter_map(fault).collect();
     if faults.is_empty() { Ok(()) } else { Err(sorted(faults)) }
 }
 
@@ -62,19 +67,23 @@ struct Text<'a> {
 
 /// What such a text is.
 enum Is<'a> {
-    /// A file that the stage declares by this name.
-    Declared(&'a str),
+    /// A file or folder that the stage declares by this key.
+    Declared { key: String, is_folder: bool },
     /// This argument of a command, or what stands behind its `=`.
     Argument(&'a str),
 }
 
 fn declared<'a>(site: &Site<'_>, stage: &'a Stage) -> impl Iterator<Item = Text<'a>> {
-    stage.files().into_iter().map(|(name, path)| {
-        let keys: &[&str] = match stage {
-            Stage::Command(_) => &["files", name],
-            _ => &[name],
+    stage.files().into_iter().map(move |(name, Beside { path, is_folder })| {
+        let data = stage.data().into_iter().find(|(key, _)| *key == name);
+        let (keys, key) = match (stage, data) {
+            (Stage::Command(_), _) => (vec!["files", name], name.to_owned()),
+            (_, Some((_, data))) => {
+                (vec![name, data.name(), "path"], format!("{name}.{}.path", data.name()))
+            }
+            _ => (vec![name], name.to_owned()),
         };
-        Text { path, span: site.value(keys), is: Is::Declared(name) }
+        Text { path, span: site.value(&keys), is: Is::Declared { key, is_folder } }
     })
 }
 
@@ -93,18 +102,38 @@ fn undeclared<'a>(site: &Site<'_>, command: &'a Command) -> impl Iterator<Item =
 impl Text<'_> {
     fn mention(self, site: &Site<'_>) -> Mention {
         let Self { path, span, is } = self;
-        let (wrong_if, fault) = match is {
-            Is::Declared(name) => (There::No, missing(site, span, name, path)),
-            Is::Argument(argument) => (There::Yes, unwatched(site, span, argument, path)),
+        let faults = match is {
+            Is::Declared { key, is_folder } => {
+                let other = if is_folder { LiesThere::File } else { LiesThere::Folder };
+                vec![
+                    (LiesThere::Nothing, missing(site, span, &key, path, is_folder)),
+                    (other, of_other_kind(site, span, &key, path, is_folder)),
+                ]
+            }
+            Is::Argument(argument) => {
+                vec![(LiesThere::File, unwatched(site, span, argument, path))]
+            }
         };
-        Mention { path: path.to_owned(), wrong_if, fault }
+        Mention { path: path.to_owned(), faults }
     }
 }
 
-fn missing(site: &Site<'_>, span: Span, name: &str, path: &str) -> Fault {
-    let message = format!("`{name}` is the file {path:?}, which is not there");
-    let fault = site.fault(Code::MissingFile, span, &message).label("no such file");
+fn what(is_folder: bool) -> &'static str {
+    if is_folder { "folder" } else { "file" }
+}
+
+fn missing(site: &Site<'_>, span: Span, key: &str, path: &str, is_folder: bool) -> Fault {
+    let what = what(is_folder);
+    let message = format!("`{key}` is the {what} {path:?}, which is not there");
+    let fault = site.fault(Code::MissingFile, span, &message).label(format!("no such {what}"));
     fault.help("paths are relative to the folder of the experiment file")
+}
+
+fn of_other_kind(site: &Site<'_>, span: Span, key: &str, path: &str, is_folder: bool) -> Fault {
+    let (wanted, found) = (what(is_folder), what(!is_folder));
+    let message = format!("`{key}` is a {wanted}, and {path:?} is a {found}");
+    let fault = site.fault(Code::MissingFile, span, &message).label(format!("a {found}"));
+    fault.help(format!("name a {wanted}; paths are relative to the folder of the experiment file"))
 }
 
 fn unwatched(site: &Site<'_>, span: Span, argument: &str, path: &str) -> Fault {

@@ -13,7 +13,7 @@ pub(super) fn check(site: &Site<'_>, key: &str, data: &Data, network: &Network) 
     if network.tokens().is_some() && data.tokens().is_some() && network.tokens() != data.tokens() {
         return Some(words(site, key, data, network));
     }
-    let is_image = matches!(data.content(), Content::Images(..));
+    let is_image = matches!(data.content(), Content::Images(..) | Content::Folder(_));
     if network.tokens() == data.tokens() && (given == taken || is_image && taken.len() == 3) {
         return None;
     }

@@ -31,6 +31,7 @@ mod tree;
 mod trial;
 mod write;
 
+pub use beside::LiesThere;
 pub use compose::{Alone, Files};
 pub use fault::{Code, Fault, Faults, Note};
 pub use schema::{architectures, language, schema};

@@ -314,8 +314,12 @@ fn too_small(site: &Site<'_>, model: &Model, data: &Data, error: &ShapeError) ->
         error.reason
     );
     let fault = site.fault(Code::Shape, span, &message).label(label);
-    let (place, note) = if matches!(data.content(), Content::Images(options, _) if options.size.is_some())
-    {
+    let is_sized = match data.content() {
+        Content::Images(options, _) => options.size.is_some(),
+        Content::Folder(_) | Content::Masks(_) => true,
+        _ => false,
+    };
+    let (place, note) = if is_sized {
         (site.key(&["data", data.name(), "size"]), "resizes the images".to_owned())
     } else {
         (site.choice(&["data"]), format!("gives the {}", data.what()))
@@ -374,9 +378,12 @@ fn no_network(site: &Site<'_>, data: &Data, place: &[Place], fault: &BuildFault)
 /// Height and width of the smallest square images that a model takes, where size is what it lacks.
 fn smallest_image(model: &Model, data: &Data) -> Option<u32> {
     let channels = match data.content() {
-        Content::Images(_, [channels, ..]) => channels,
-        Content::Scenes(_) => data.shape()[0],
-        Content::Recordings(_) | Content::Bags(_) | Content::Texts(_) => return None,
+        Content::Images(..) | Content::Scenes(_) | Content::Folder(_) | Content::Masks(_) => {
+            data.shape()[0]
+        }
+        Content::Recordings(_) | Content::Bags(_) | Content::Texts(_) | Content::Rows(_) => {
+            return None;
+        }
     };
     let fits =
         |extent: &u32| zoo::build(model, &[channels, *extent, *extent], data.classes()).is_ok();
@@ -445,7 +452,7 @@ fn teacher(
         let message = format!("teacher {text:?} takes {what} of {theirs}, and the student {ours}");
         let fault = site.fault(Code::Shape, *span, &message).label(format!("takes {theirs}"));
         faults.push(fault.help(match finetune.data.content() {
-            Content::Images(..) | Content::Scenes(_) => {
+            Content::Images(..) | Content::Scenes(_) | Content::Folder(_) | Content::Masks(_) => {
                 "train both on one size, which `size = [HEIGHT, WIDTH]` of the dataset sets"
             }
             _ => "train both on data that is read in the same way",
@@ -469,6 +476,8 @@ fn one_domain(site: &Site<'_>, adapt: &Adapt) -> Option<Fault> {
         Content::Bags(_) => "choose another `category`",
         Content::Texts(_) => "choose other `groups`",
         Content::Scenes(_) => "choose other `digits` or `photographs`",
+        Content::Folder(_) | Content::Masks(_) => "give one of them another `domain`",
+        Content::Rows(_) => "choose the rows of another `domain`",
     }))
 }
 

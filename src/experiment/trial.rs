@@ -6,7 +6,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use serde_json::Value;
 
-use super::beside::{self, Mention};
+use super::beside::{self, LiesThere, Mention};
 use super::compose::Composed;
 use super::fault::{Faults, Sources};
 use super::meaning::Stages;
@@ -84,14 +84,14 @@ impl Checked {
         write::to_toml(&self.root)
     }
 
-    /// Checks what the experiment says of files beside it; `is_file` is told a path as the experiment
-    /// writes it, relative to the experiment's folder.
+    /// Checks what the experiment says of files and folders beside it; `look` is told a path as the
+    /// experiment writes it, relative to the experiment's folder, and tells what lies there.
     ///
     /// # Errors
-    /// A file that a stage names and that is not there; an argument of a command that is a file which
-    /// the command does not declare, so that its changes would not be noticed.
-    pub fn look_beside(&self, is_file: &dyn Fn(&str) -> bool) -> Result<(), Faults> {
-        beside::faults(&self.mentions, is_file)
+    /// A file or folder that a stage names and that is not there; an argument of a command that is a file
+    /// which the command does not declare, so that its changes would not be noticed.
+    pub fn look_beside(&self, look: &dyn Fn(&str) -> LiesThere) -> Result<(), Faults> {
+        beside::faults(&self.mentions, look)
     }
 
     /// The number of [`Self::trials`], which are not made for it.

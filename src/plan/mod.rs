@@ -108,7 +108,7 @@ pub struct Counts {
 pub struct Digests<'a> {
     /// Of a dataset, by its name.
     pub data: &'a dyn Fn(&str) -> Option<String>,
-    /// Of a file, by its path as the experiment states it. One that is not there is a fault of the
+    /// Of a file or folder, by its path as the experiment states it. One that is not there is a fault of the
     /// experiment, which `Checked::look_beside` finds: it must not come this far.
     pub files: &'a dyn Fn(&str) -> Option<String>,
 }
@@ -308,7 +308,7 @@ impl Planner<'_> {
     fn files(&self, stage: &Stage) -> BTreeMap<String, String> {
         let files = stage.files().into_iter();
         let digest = |path| (self.digests.files)(path).unwrap_or_default();
-        files.map(|(name, path)| (name.to_owned(), digest(path))).collect()
+        files.map(|(name, beside)| (name.to_owned(), digest(beside.path))).collect()
     }
 
     fn data(&mut self, stage: &Stage, plan: &mut Plan) -> BTreeMap<String, String> {

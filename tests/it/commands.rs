@@ -277,7 +277,7 @@ fn a_file_that_changes_while_its_stage_waits_is_not_taken_for_the_planned_one() 
     fs::write(commands.folder().join("other.txt"), "one").unwrap();
     commands.edit("fit.py", "# trains", "echo two > other.txt");
     let said = commands.fails();
-    assert!(said.contains("the file `other.txt` changed after the run was planned"), "{said}");
+    assert!(said.contains("`other.txt` changed after the run was planned"), "{said}");
     assert_eq!(commands.run(), (0, 0), "look runs with the new file");
 }
 

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::{fs, io};
 
 use expect_test::expect_file;
-use graftwork::experiment::{self, Alone, Checked, Faults, Files};
+use graftwork::experiment::{self, Alone, Checked, Faults, Files, LiesThere};
 
 /// The files of the disk, as the command line gives them.
 struct Disk;
@@ -35,7 +35,11 @@ fn files(folder: &str) -> Vec<PathBuf> {
 fn load(file: &Path, text: &str) -> Result<Checked, Faults> {
     let checked = experiment::load(&file.display().to_string(), text, &[], &Disk)?;
     let folder = file.parent().expect("the file is in a folder");
-    checked.look_beside(&|path| folder.join(path).is_file())?;
+    checked.look_beside(&|path| match folder.join(path) {
+        path if path.is_dir() => LiesThere::Folder,
+        path if path.is_file() => LiesThere::File,
+        _ => LiesThere::Nothing,
+    })?;
     Ok(checked)
 }
 

@@ -21,7 +21,7 @@ use super::DatasetError;
 const TEXT_LIMIT: u64 = 1 << 30;
 
 /// Opens a file, unpacking gzip and bzip2 by their first bytes, whatever its name says.
-fn open(path: &Path) -> Result<Box<dyn BufRead>, DatasetError> {
+pub(super) fn open(path: &Path) -> Result<Box<dyn BufRead>, DatasetError> {
     let mut file = BufReader::with_capacity(1 << 16, File::open(path).map_err(cannot_read(path))?);
     let start = file.fill_buf().map_err(cannot_read(path))?;
     Ok(if start.starts_with(&[0x1f, 0x8b]) {

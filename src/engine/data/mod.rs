@@ -16,13 +16,14 @@ mod images;
 mod labels;
 mod mel;
 mod numbers;
+mod own;
 mod scenes;
 mod set;
 mod split;
 mod whole;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use graftwork::dataset::{self, DatasetError, Images, Loaded};
 use graftwork::experiment::spec::{Content, Data};
@@ -116,21 +117,33 @@ pub struct Splits {
     pub test: Set,
 }
 
+/// Where datasets lie.
+#[derive(Debug, Clone, Copy)]
+pub struct Places<'a> {
+    /// Folders of those of the catalogue, by name.
+    pub datasets: &'a BTreeMap<String, PathBuf>,
+    /// The folder that a user's own lie beside: that of the experiment file.
+    pub beside: &'a Path,
+}
+
 /// Reads a dataset onto the device, as a network with that input takes it.
 ///
-/// - folders: where the datasets lie, by name
+/// - places: where datasets lie
 /// - input: the network's input; images are made into it, other examples must have that shape
 ///
 /// # Errors
 /// [`DataError`]: wrong files, or examples that cannot become the network's input.
 pub fn open(
     data: &Data,
-    folders: &BTreeMap<String, PathBuf>,
+    places: Places<'_>,
     input: &[u32],
     device: Device,
 ) -> Result<Splits, DataError> {
+    if let Some(whole) = own::read(data, places.beside, input) {
+        return divide(whole?, data, data.classes(), device);
+    }
     let load = |name| -> Result<Loaded, DataError> {
-        let folder = folders.get(name).ok_or(DataError::NoFolder(name))?;
+        let folder = places.datasets.get(name).ok_or(DataError::NoFolder(name))?;
         Ok(dataset::load(name, folder)?)
     };
     let Content::Scenes(settings) = data.content() else {
@@ -172,7 +185,7 @@ fn divide(whole: Whole, data: &Data, classes: u32, device: Device) -> Result<Spl
     let batching = data.batching();
     let count = whole.train.size()[0] as usize;
     let split = split::carve(count, batching.val_fraction, batching.split_seed);
-    if split.train.is_empty() {
+    if split.kept.is_empty() {
         return Err(DataError::NothingToTrain {
             name: data.name().to_owned(),
             what: data.what(),
@@ -184,8 +197,8 @@ fn divide(whole: Whole, data: &Data, classes: u32, device: Device) -> Result<Spl
         let index = Tensor::from_slice(indices);
         (whole.train.index_select(0, &index), whole.train_labels.index_select(0, &index))
     };
-    let (train, train_labels) = part(&split.train);
-    let (val, val_labels) = part(&split.val);
+    let (train, train_labels) = part(&split.kept);
+    let (val, val_labels) = part(&split.held_out);
     let numbers = Numbers::new(data.content(), &train, device);
     let set = |stored: Tensor, labels: Tensor| {
         Set::new(stored.to_device(device), labels.to_device(device), numbers.shallow_clone())

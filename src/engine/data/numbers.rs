@@ -2,13 +2,15 @@
 //!
 //! The constants are computed on the CPU, so that they are the same on every device.
 
-use graftwork::experiment::spec::{Content, Features, MelNormalize, Normalize, Weights};
+use graftwork::experiment::spec::{
+    Content, Features, MelNormalize, Normalize, RowNormalize, Weights,
+};
 use tch::{Device, Kind, Tensor};
 
 /// How what is stored becomes a network's input.
 #[derive(Debug)]
 pub(super) enum Numbers {
-    /// Bytes or logarithms: `(x − shift) / scale`, per channel or band.
+    /// Bytes, logarithms or values: `(x − shift) / scale`, per channel, band or column.
     Scaled {
         /// `f32`, of one value along all axes of an example but one.
         shift: Tensor,
@@ -28,12 +30,21 @@ impl Numbers {
         match content {
             Content::Images(options, _) => Self::of_pixels(options.normalize, train, device),
             Content::Recordings(options) => match &options.features {
-                Features::LogMel(mel) => Self::of_bands(mel.normalize, train, device),
+                Features::LogMel(mel) => match mel.normalize {
+                    MelNormalize::None => Self::unchanged(device),
+                    MelNormalize::Standard => Self::standard(train, &[0, 1, 3], device),
+                },
                 Features::Raw(_) => Self::Samples,
             },
             Content::Bags(options) => Self::Counts(options.weights),
             Content::Texts(_) => Self::Tokens,
             Content::Scenes(options) => Self::of_pixels(options.normalize, train, device),
+            Content::Folder(options) => Self::of_pixels(options.normalize, train, device),
+            Content::Masks(options) => Self::of_pixels(options.normalize, train, device),
+            Content::Rows(options) => match options.normalize {
+                RowNormalize::None => Self::unchanged(device),
+                RowNormalize::Standard => Self::standard(train, &[0], device),
+            },
         }
     }
 
@@ -52,27 +63,25 @@ impl Numbers {
         Self::Scaled { shift: tensor(&shift), scale: tensor(&scale) }
     }
 
-    /// - train: `[N, 1, mels, frames]`, `f32`
-    fn of_bands(normalize: MelNormalize, train: &Tensor, device: Device) -> Self {
+    fn unchanged(device: Device) -> Self {
         let options = (Kind::Float, device);
-        match normalize {
-            MelNormalize::None => Self::Scaled {
-                shift: Tensor::zeros([1], options),
-                scale: Tensor::ones([1], options),
-            },
-            MelNormalize::Standard => {
-                let axes = [0, 1, 3];
-                let train = train.to_kind(Kind::Double);
-                let mean = train.mean_dim(axes.as_slice(), true, None); // [1, 1, mels, 1]
-                let std = train.std_dim(axes.as_slice(), false, true);
-                // A band of one value has the deviation 1, so that it becomes 0.
-                let std = std.where_self(&std.gt(0.0), &std.ones_like());
-                let constant = |values: &Tensor| values.squeeze_dim(0).to_kind(Kind::Float);
-                Self::Scaled {
-                    shift: constant(&mean).to_device(device),
-                    scale: constant(&std).to_device(device),
-                }
-            }
+        Self::Scaled { shift: Tensor::zeros([1], options), scale: Tensor::ones([1], options) }
+    }
+
+    /// Mean 0 and standard deviation 1 for each band of logarithms, or each column of a table.
+    ///
+    /// - train: `[N, …]`, `f32`
+    /// - axes: those that examples and the values of one band are along
+    fn standard(train: &Tensor, axes: &[i64], device: Device) -> Self {
+        let train = train.to_kind(Kind::Double);
+        let mean = train.mean_dim(axes, true, None); // [1, 1, mels, 1], or [1, features]
+        let std = train.std_dim(axes, false, true);
+        // A band of one value has the deviation 1, so that it becomes 0.
+        let std = std.where_self(&std.gt(0.0), &std.ones_like());
+        let constant = |values: &Tensor| values.squeeze_dim(0).to_kind(Kind::Float);
+        Self::Scaled {
+            shift: constant(&mean).to_device(device),
+            scale: constant(&std).to_device(device),
         }
     }
 
@@ -144,7 +153,7 @@ mod tests {
     fn every_band_has_mean_0_and_deviation_1_and_a_silent_one_is_0() {
         let logs = [1.0_f32, 3.0, -13.8, -13.8, 5.0, 7.0, -13.8, -13.8];
         let logs = Tensor::from_slice(&logs).view([2, 1, 2, 2]);
-        let numbers = Numbers::of_bands(MelNormalize::Standard, &logs, Device::Cpu);
+        let numbers = Numbers::standard(&logs, &[0, 1, 3], Device::Cpu);
         let found: Vec<f32> = numbers.apply(&logs).view([-1]).try_into().unwrap();
         // Of 1, 3, 5, 7 the mean is 4 and the deviation √5.
         let expected = [-3.0, -1.0, 0.0, 0.0, 1.0, 3.0, 0.0, 0.0].map(|x: f32| x / 5_f32.sqrt());
@@ -153,7 +162,7 @@ mod tests {
         }
         let kept: Vec<f32> = logs.view([-1]).try_into().unwrap();
         assert!((kept[0] - 1.0).abs() < f32::EPSILON, "what is stored stays as it is");
-        let plain = Numbers::of_bands(MelNormalize::None, &logs, Device::Cpu);
+        let plain = Numbers::unchanged(Device::Cpu);
         assert!(plain.apply(&logs).equal(&logs));
     }
 

@@ -1,6 +1,6 @@
 //! Sets of examples on the device, by what may be done with them.
 
-use graftwork::experiment::spec::{Augment, Content, Data};
+use graftwork::experiment::spec::{Augment, Data};
 use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 
@@ -82,11 +82,7 @@ pub(super) struct BatchRecipe {
 
 impl TrainSet {
     pub(super) fn new(set: Set, data: &Data) -> Self {
-        let augment = match data.content() {
-            Content::Images(options, _) => options.augment.clone(),
-            Content::Scenes(options) => options.augment.clone(),
-            Content::Recordings(_) | Content::Bags(_) | Content::Texts(_) => Vec::new(),
-        };
+        let augment = data.augment().to_vec();
         let batch_size = data.batching().batch_size.max(1) as usize;
         let recipe = BatchRecipe { batch_size, augment, streams: "" };
         Self { set, recipe }

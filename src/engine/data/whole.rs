@@ -1,9 +1,7 @@
 //! A dataset as a network takes it, on the CPU, before it is split.
 
 use graftwork::dataset::{Bag, Images, Loaded, Part, Recording, Text, Vocabulary};
-use graftwork::experiment::spec::{
-    AmazonReviews, Content, Data, Features, Fsdd, ImageOptions, Newsgroups,
-};
+use graftwork::experiment::spec::{AmazonReviews, Content, Data, Features, Fsdd, Newsgroups};
 use graftwork::network::Extents;
 use tch::Tensor;
 
@@ -23,7 +21,7 @@ impl Whole {
     pub(super) fn new(loaded: Loaded, data: &Data, input: &[u32]) -> Result<Self, DataError> {
         match (data.content(), loaded) {
             (Content::Images(options, _), Loaded::Images(images)) => {
-                Self::of_images(&images, options, input)
+                Self::of_images(&images, options.size, input)
             }
             (Content::Recordings(options), Loaded::Recordings(recordings)) => {
                 fits(data, input)?;
@@ -49,9 +47,10 @@ impl Whole {
         }
     }
 
-    fn of_images(
+    /// - size: what the experiment resizes to
+    pub(super) fn of_images(
         images: &Images,
-        options: &ImageOptions,
+        size: Option<[u32; 2]>,
         input: &[u32],
     ) -> Result<Self, DataError> {
         let input = input.try_into().map_err(|_| DataError::Shape {
@@ -60,7 +59,7 @@ impl Whole {
             given: Extents(&images.shape).to_string(),
             taken: Extents(input).to_string(),
         })?;
-        let change = images::Change::new(&images.name, images.shape, options.size, input)?;
+        let change = images::Change::new(&images.name, images.shape, size, input)?;
         let read = |part: &Part| (change.apply(part), labels::of_examples(&part.labels));
         let ((train, train_labels), (test, test_labels)) =
             (read(&images.train), read(&images.test));

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use graftwork::digest;
 use graftwork::experiment::spec::Import;
 use graftwork::network::{Extents, Network, zoo};
 use indexmap::IndexMap;
@@ -17,8 +16,7 @@ pub(super) fn run(stage: &Import, context: &mut Context<'_>) -> Result<Ended, St
     let network = zoo::build_for(&stage.model, &stage.data)
         .map_err(|error| StageError::Unfit(error.to_string()))?;
     let path = context.job.folder.join(&stage.file);
-    digest::is_as_planned(&path, &stage.file, context.job.files.get("file"))
-        .map_err(StageError::Unfit)?;
+    context.is_as_planned("file", &stage.file)?;
     let tensors = checkpoint::read_foreign(&path)?;
     let report = Report::new(&network, &tensors);
     context.recorder.log(&report.to_text());

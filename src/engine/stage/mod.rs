@@ -13,13 +13,14 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use graftwork::digest;
 use graftwork::experiment::spec::{Data, Split, Stage};
 use graftwork::protocol::{Event, Job, Point, Progress};
 use tch::Device;
 use thiserror::Error;
 
 use crate::checkpoint::{self, CheckpointError};
-use crate::data::{self, Set, Splits};
+use crate::data::{self, Places, Set, Splits};
 use crate::model::Model;
 use crate::train;
 
@@ -110,9 +111,24 @@ impl Context<'_> {
     /// Reads a dataset as a network with that input takes it.
     ///
     /// # Errors
-    /// As [`data::open`].
+    /// As [`data::open`]; and a user's own data that is not what the run was planned with.
     pub fn open(&self, data: &Data, input: &[u32]) -> Result<Splits, StageError> {
-        Ok(data::open(data, &self.job.data, input, self.device)?)
+        if let Some(beside) = data.beside() {
+            for (name, _) in self.job.stage.files().into_iter().filter(|(_, it)| *it == beside) {
+                self.is_as_planned(name, beside.path)?;
+            }
+        }
+        let places = Places { datasets: &self.job.data, beside: &self.job.folder };
+        Ok(data::open(data, places, input, self.device)?)
+    }
+
+    /// Checks that a file or folder beside the experiment still is what is in the stage's key.
+    ///
+    /// # Errors
+    /// That it is not.
+    fn is_as_planned(&self, name: &str, path: &str) -> Result<(), StageError> {
+        let planned = self.job.files.get(name);
+        digest::is_as_planned(&self.job.folder.join(path), path, planned).map_err(StageError::Unfit)
     }
 
     /// Measures the test split of a dataset after an epoch: `<dataset>:test/accuracy`, `/loss` and others.

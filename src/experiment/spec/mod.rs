@@ -23,10 +23,11 @@ mod train;
 pub use adapt::{Adapt, Bandwidth, Coral, Dann, Estimator, Method, Mmd, SourceOnly};
 pub use command::Command;
 pub use data::{
-    AllGroups, AmazonReviews, Augment, Batching, Category, Class, Content, Data, Digits,
-    DigitsOnPhotographs, Features, Fsdd, Group, Groups, HorizontalFlip, ImageOptions, LogMel,
-    MelNormalize, Newsgroups, Normalize, OnlyGroups, Pair, PairPart, Photographs, RandomCrop, Raw,
-    Speaker, Split, Weights,
+    AllGroups, AmazonReviews, Augment, Batching, Beside, Category, Class, Colour, Content, Csv,
+    Data, Digits, DigitsOnPhotographs, Features, Fsdd, Group, Groups, HorizontalFlip, ImageFolder,
+    ImageOptions, LogMel, MaskFolder, MelNormalize, Newsgroups, Normalize, OnlyGroups, Pair,
+    PairPart, Photographs, RandomCrop, Raw, RowDomain, RowNormalize, Speaker, Split, TestRows,
+    Weights,
 };
 pub use import::Import;
 pub use model::{

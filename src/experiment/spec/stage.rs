@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::train::training_stage;
-use super::{Adapt, Command, Data, EarlyStopping, Import, Model, Prune, Split};
+use super::{Adapt, Beside, Command, Data, EarlyStopping, Import, Model, Prune, Split};
 
 /// The role of the stage that a `prune` stage goes back to.
 const REWIND_TO: &str = "rewind-to";
@@ -133,33 +133,40 @@ impl Stage {
         }
     }
 
-    /// The files beside the experiment that this stage reads, each with the name that it has here.
-    /// They decide the result by their content; where they lie does not.
-    pub fn files(&self) -> Vec<(&str, &str)> {
-        match self {
+    /// The files and folders beside the experiment that this stage reads, each with the name that it has
+    /// here. They decide the result by their content; where they lie does not.
+    pub fn files(&self) -> Vec<(&str, Beside<'_>)> {
+        let file = |path| Beside { path, is_folder: false };
+        let mut files: Vec<(&str, Beside<'_>)> = match self {
             Self::Command(stage) => {
-                stage.files.iter().map(|(name, path)| (name.as_str(), path.as_str())).collect()
+                stage.files.iter().map(|(name, path)| (name.as_str(), file(path))).collect()
             }
-            Self::Import(stage) => vec![("file", &stage.file)],
+            Self::Import(stage) => vec![("file", file(&stage.file))],
             Self::Pretrain(_)
             | Self::Prune(_)
             | Self::Finetune(_)
             | Self::Adapt(_)
             | Self::Evaluate(_) => Vec::new(),
-        }
+        };
+        let data = self.data().into_iter();
+        files.extend(data.filter_map(|(key, data)| Some((key, data.beside()?))));
+        files
     }
 
     /// The settings that are no settings to a recipe, which has seed, inputs and files in its own way;
     /// each by the keys that lead there.
-    pub(crate) fn named_otherwise(&self) -> &'static [&'static [&'static str]] {
-        match self {
-            Self::Pretrain(_) => &[&["seed"]],
-            Self::Prune(_) => &[&["seed"], &["from"], &[REWIND_TO, "stage"]],
-            Self::Finetune(_) => &[&["seed"], &["from"], &["teacher"]],
-            Self::Adapt(_) | Self::Evaluate(_) => &[&["seed"], &["from"]],
-            Self::Import(_) => &[&["seed"], &["file"]],
-            Self::Command(_) => &[&["seed"], &["inputs"], &["files"]],
-        }
+    pub(crate) fn named_otherwise(&self) -> Vec<Vec<&'static str>> {
+        let mut keys = match self {
+            Self::Pretrain(_) => vec![vec!["seed"]],
+            Self::Prune(_) => vec![vec!["seed"], vec!["from"], vec![REWIND_TO, "stage"]],
+            Self::Finetune(_) => vec![vec!["seed"], vec!["from"], vec!["teacher"]],
+            Self::Adapt(_) | Self::Evaluate(_) => vec![vec!["seed"], vec!["from"]],
+            Self::Import(_) => vec![vec!["seed"], vec!["file"]],
+            Self::Command(_) => vec![vec!["seed"], vec!["inputs"], vec!["files"]],
+        };
+        let own = self.data().into_iter().filter(|(_, data)| data.beside().is_some());
+        keys.extend(own.map(|(key, data)| vec![key, data.name(), "path"]));
+        keys
     }
 
     /// Whether the engine runs it; a `command` needs nothing of LibTorch.

@@ -161,7 +161,7 @@ fn a_file_that_is_no_network_or_not_the_planned_one_is_told() {
     );
     let path = lab.folder.path().join("elsewhere.safetensors");
     std::fs::write(&path, "pickled").unwrap();
-    let changed = "the file `elsewhere.safetensors` changed after the run was planned; run again";
+    let changed = "`elsewhere.safetensors` changed after the run was planned; run again";
     assert_eq!(error(&lab), changed);
     lab.files.insert("file".to_owned(), digest::digest(&path).unwrap());
     assert!(error(&lab).starts_with("…/elsewhere.safetensors is no safetensors file"));

@@ -1,15 +1,23 @@
 //! Datasets by name and how a stage reads them.
 
 mod amazon_reviews;
+mod csv;
 mod fsdd;
+mod image_folder;
 mod images;
+mod mask_folder;
 mod newsgroups;
+mod own;
 mod scenes;
 
 pub use amazon_reviews::{AmazonReviews, Category, Weights};
+pub use csv::{Csv, RowDomain, RowNormalize, TestRows};
 pub use fsdd::{Features, Fsdd, LogMel, MelNormalize, Raw, Speaker};
+pub use image_folder::ImageFolder;
 pub use images::{Augment, HorizontalFlip, ImageOptions, Normalize, RandomCrop};
+pub use mask_folder::MaskFolder;
 pub use newsgroups::{AllGroups, Class, Group, Groups, Newsgroups, OnlyGroups, Pair, PairPart};
+pub use own::Colour;
 pub use scenes::{Digits, DigitsOnPhotographs, Photographs};
 
 use schemars::JsonSchema;
@@ -44,6 +52,12 @@ pub enum Data {
     Newsgroups(Newsgroups),
     /// MNIST digits on CIFAR-10 photographs, with the class of every pixel: 11 classes.
     DigitsOnPhotographs(DigitsOnPhotographs),
+    /// Your own images, a folder for each class.
+    ImageFolder(ImageFolder),
+    /// Your own images, each with a mask that has the class of every pixel.
+    MaskFolder(MaskFolder),
+    /// Your own table of numbers, a row for each example.
+    Csv(Csv),
 }
 
 /// What the examples of a dataset are, with how they are read.
@@ -59,6 +73,21 @@ pub enum Content<'a> {
     Texts(&'a Newsgroups),
     /// Images made of two datasets, with the class of every pixel.
     Scenes(&'a DigitsOnPhotographs),
+    /// Images of a folder.
+    Folder(&'a ImageFolder),
+    /// Images of a folder, with the class of every pixel.
+    Masks(&'a MaskFolder),
+    /// Rows of a table.
+    Rows(&'a Csv),
+}
+
+/// A file or folder that a stage reads and the user keeps beside the experiment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beside<'a> {
+    /// Its path, relative to the experiment file.
+    pub path: &'a str,
+    /// Whether it is a folder.
+    pub is_folder: bool,
 }
 
 /// The settings that every dataset has.
@@ -74,7 +103,7 @@ pub struct Batching {
 
 impl Data {
     /// Every name that a file can use, in the order of the variants.
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 13] = [
         "mnist",
         "usps",
         "optdigits",
@@ -85,13 +114,16 @@ impl Data {
         "amazon-reviews",
         "newsgroups",
         "digits-on-photographs",
+        "image-folder",
+        "mask-folder",
+        "csv",
     ];
 
     /// The name of the domain that these examples are, as in metric names and domain-specific
     /// parameters: the dataset's name, followed by what is taken of it where that is not all: the size
     /// of images (`cifar100-16x16`), speakers (`fsdd-jackson`), products (`amazon-reviews-books`),
     /// groups (`newsgroups-comp-vs-sci-source`), the datasets that scenes are made of
-    /// (`digits-on-photographs-usps-cifar10`).
+    /// (`digits-on-photographs-usps-cifar10`), what a user calls it (`image-folder-webcam`).
     pub fn domain(&self) -> String {
         let part = match self.content() {
             Content::Images(options, [_, stored_height, stored_width]) => options
@@ -102,6 +134,9 @@ impl Data {
             Content::Bags(options) => Some(options.category.as_str().to_owned()),
             Content::Texts(options) => options.groups.part(),
             Content::Scenes(options) => options.part(),
+            Content::Folder(options) => options.domain.clone(),
+            Content::Masks(options) => options.domain.clone(),
+            Content::Rows(options) => options.part(),
         };
         part.map_or(self.name().to_owned(), |part| format!("{}-{part}", self.name()))
     }
@@ -119,6 +154,9 @@ impl Data {
             Self::AmazonReviews(_) => "amazon-reviews",
             Self::Newsgroups(_) => "newsgroups",
             Self::DigitsOnPhotographs(_) => "digits-on-photographs",
+            Self::ImageFolder(_) => "image-folder",
+            Self::MaskFolder(_) => "mask-folder",
+            Self::Csv(_) => "csv",
         }
     }
 
@@ -137,17 +175,21 @@ impl Data {
             Self::AmazonReviews(options) => Content::Bags(options),
             Self::Newsgroups(options) => Content::Texts(options),
             Self::DigitsOnPhotographs(options) => Content::Scenes(options),
+            Self::ImageFolder(options) => Content::Folder(options),
+            Self::MaskFolder(options) => Content::Masks(options),
+            Self::Csv(options) => Content::Rows(options),
         }
     }
 
     /// What an example is, for people, in the plural.
     pub fn what(&self) -> &'static str {
         match self.content() {
-            Content::Images(..) => "images",
+            Content::Images(..) | Content::Folder(_) | Content::Masks(_) => "images",
             Content::Recordings(_) => "recordings",
             Content::Bags(_) => "bags of words",
             Content::Texts(_) => "texts",
             Content::Scenes(_) => "scenes",
+            Content::Rows(_) => "rows",
         }
     }
 
@@ -168,6 +210,9 @@ impl Data {
             Content::Bags(options) => of!(options),
             Content::Texts(options) => of!(options),
             Content::Scenes(options) => of!(options),
+            Content::Folder(options) => of!(options),
+            Content::Masks(options) => of!(options),
+            Content::Rows(options) => of!(options),
         }
     }
 
@@ -177,6 +222,7 @@ impl Data {
     /// - recordings: `[1, mels, frames]`, or `[1, samples]` where they are raw
     /// - bags of words: `[words]`
     /// - texts: `[length]`, the numbers of words
+    /// - rows: `[features]`
     pub fn shape(&self) -> Vec<u32> {
         match self.content() {
             Content::Images(options, [channels, height, width]) => {
@@ -187,6 +233,9 @@ impl Data {
             Content::Bags(_) => vec![AmazonReviews::WORDS],
             Content::Texts(options) => vec![options.length],
             Content::Scenes(options) => vec![3, options.size[0], options.size[1]],
+            Content::Folder(options) => options.shape().into(),
+            Content::Masks(options) => options.shape().into(),
+            Content::Rows(options) => vec![options.features],
         }
     }
 
@@ -194,10 +243,7 @@ impl Data {
     pub fn tokens(&self) -> Option<u32> {
         match self.content() {
             Content::Texts(options) => Some(options.tokens()),
-            Content::Images(..)
-            | Content::Recordings(_)
-            | Content::Bags(_)
-            | Content::Scenes(_) => None,
+            _ => None,
         }
     }
 
@@ -208,28 +254,63 @@ impl Data {
             Self::Newsgroups(options) => options.groups.classes().len() as u32,
             Self::AmazonReviews(_) => 2,
             Self::DigitsOnPhotographs(_) => DigitsOnPhotographs::CLASSES,
-            _ => 10,
+            Self::ImageFolder(options) => options.classes.len() as u32,
+            Self::MaskFolder(options) => options.classes.len() as u32,
+            Self::Csv(options) => options.classes.len() as u32,
+            Self::Mnist(_)
+            | Self::Usps(_)
+            | Self::Optdigits(_)
+            | Self::FashionMnist(_)
+            | Self::Cifar10(_)
+            | Self::Fsdd(_) => 10,
         }
     }
 
     /// What a network is to tell of an example.
     pub fn task(&self) -> Task {
         match self.content() {
-            Content::Scenes(_) => Task::Segmentation,
-            Content::Images(..) | Content::Recordings(_) | Content::Bags(_) | Content::Texts(_) => {
-                Task::Classification
-            }
+            Content::Scenes(_) | Content::Masks(_) => Task::Segmentation,
+            Content::Images(..)
+            | Content::Folder(_)
+            | Content::Recordings(_)
+            | Content::Bags(_)
+            | Content::Texts(_)
+            | Content::Rows(_) => Task::Classification,
         }
     }
 
-    /// Names of the datasets whose files it reads: its own, or those that it is made of.
+    /// Random changes of training examples.
+    pub fn augment(&self) -> &[Augment] {
+        match self.content() {
+            Content::Images(options, _) => &options.augment,
+            Content::Scenes(options) => &options.augment,
+            Content::Folder(options) => &options.augment,
+            Content::Masks(options) => &options.augment,
+            Content::Recordings(_) | Content::Bags(_) | Content::Texts(_) | Content::Rows(_) => &[],
+        }
+    }
+
+    /// Names of the datasets whose files it reads: its own, or those that it is made of; none where it is
+    /// a user's own.
     pub fn datasets(&self) -> Vec<&'static str> {
         match self.content() {
             Content::Scenes(options) => {
                 vec![options.digits.as_str(), options.photographs.as_str()]
             }
+            _ if self.beside().is_some() => Vec::new(),
             _ => vec![self.name()],
         }
+    }
+
+    /// Where it lies beside the experiment, if it is a user's own.
+    pub fn beside(&self) -> Option<Beside<'_>> {
+        let (path, is_folder) = match self {
+            Self::ImageFolder(options) => (&options.path, true),
+            Self::MaskFolder(options) => (&options.path, true),
+            Self::Csv(options) => (&options.path, false),
+            _ => return None,
+        };
+        Some(Beside { path, is_folder })
     }
 }
 
