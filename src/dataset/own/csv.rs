@@ -109,8 +109,8 @@ impl<'a> Columns<'a> {
             .map(|domain| Ok::<_, DatasetError>((find(&domain.column)?, domain.value.as_str())))
             .transpose()?;
         let split = match &options.test {
-            TestRows::Column(column) => Some(find(column)?),
-            TestRows::Fraction(_) => None,
+            TestRows::Column(column) => Some(find(&column.name)?),
+            TestRows::Drawn(_) => None,
         };
         let ignored = options.ignore.iter().map(|name| find(name));
         let mut others = ignored.collect::<Result<BTreeSet<usize>, _>>()?;
@@ -250,7 +250,7 @@ mod tests {
         let text =
             "kind,split,width,site,height\na,train,1,x,2\nb,test,3,x,4\na,val,no number,y,6\n";
         let settings = json!({
-            "ignore": [], "test": { "column": "split" }, "domain": { "column": "site", "value": "x" }
+            "ignore": [], "test": { "column": { "name": "split" } }, "domain": { "column": "site", "value": "x" }
         });
         let rows = check(text, &settings).unwrap();
         assert_eq!(rows.train, part(&[1.0, 2.0], &[1]), "nobody reads the rows of another domain");
@@ -302,12 +302,12 @@ mod tests {
         );
         refuses(
             TABLE,
-            &json!({ "ignore": ["id"], "test": { "column": "site" } }),
+            &json!({ "ignore": ["id"], "test": { "column": { "name": "site" } } }),
             "x.csv, line 2, column `site`: `x`; expected `train` or `test`",
         );
         refuses(
             &TABLE.replace(",x\n", ",train\n").replace(",y\n", ",train\n"),
-            &json!({ "ignore": ["id"], "test": { "column": "site" } }),
+            &json!({ "ignore": ["id"], "test": { "column": { "name": "site" } } }),
             "x.csv, rows: no row of the test split; expected at least one",
         );
         refuses(

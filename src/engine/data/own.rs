@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use graftwork::dataset::own::{self, MaskedPart, RowPart};
-use graftwork::experiment::spec::{Beside, Content, Csv, Data, TestRows};
+use graftwork::experiment::spec::{Beside, Content, Csv, Data, TestDrawn, TestRows};
 use tch::Tensor;
 
 use super::whole::{Whole, fits};
@@ -53,7 +53,7 @@ fn rows(path: &Path, options: &Csv) -> Result<Whole, DataError> {
         (values, labels::of_examples(&part.labels))
     };
     let (all, all_labels) = read(&rows.train);
-    let TestRows::Fraction(fraction) = options.test else {
+    let TestRows::Drawn(TestDrawn { fraction }) = options.test else {
         let (test, test_labels) = read(&rows.test);
         return Ok(Whole { train: all, train_labels: all_labels, test, test_labels });
     };

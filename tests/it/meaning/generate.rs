@@ -137,9 +137,13 @@ impl Place {
         self.is_list() && self.typed["minItems"].as_u64().unwrap_or(0) == 0
     }
 
+    fn is_distinct(self) -> bool {
+        self.is_list() && self.typed["uniqueItems"] == true
+    }
+
     /// Whether this is a list of names whose order has no meaning.
     fn is_set(self) -> bool {
-        self.is_list() && self.typed["uniqueItems"] == true && self.item().typed["enum"].is_array()
+        self.is_distinct() && self.item().typed["enum"].is_array()
     }
 
     fn has_free_keys(self) -> bool {
@@ -203,7 +207,7 @@ impl Place {
             Some("string") if self.names_a_stage() => json!(dice.pick(stages)),
             // A text with a pattern is a name that is given, the others say which names are meant.
             Some("string") if self.typed["pattern"].is_string() => {
-                json!(dice.pick(&["fc1", "last", "stem.conv1"]))
+                json!(dice.pick(&["fc1", "last", "stem.conv1", ";"]))
             }
             Some("string") => json!(dice.pick(&LAYERS)),
             Some("array") if self.name == "Layers" => self.network(dice),
@@ -252,7 +256,15 @@ impl Place {
     fn list(self, dice: &mut Dice, stages: &[String]) -> Value {
         let size = |key: &str, other| self.typed[key].as_u64().map_or(other, |size| size as usize);
         let min = size("minItems", 0);
-        let length = min + dice.below(size("maxItems", min + 2) - min + 1);
+        let most = size("maxItems", min + 2);
+        // A long list of names that all differ is hardly ever drawn.
+        let most = if self.is_distinct() { most.min(min + 2) } else { most };
+        let length = min + dice.below(most - min + 1);
+        if self.is_distinct() && !self.is_set() {
+            let first = dice.below(LAYERS.len());
+            let names = LAYERS.iter().cycle().skip(first).take(length.min(LAYERS.len()));
+            return names.map(|name| json!(name)).collect();
+        }
         let items: Vec<Value> = (0..length).map(|_| self.item().value(dice, stages)).collect();
         if !self.is_set() {
             return items.into();

@@ -95,14 +95,37 @@ pub struct RowDomain {
 #[serde(rename_all = "kebab-case")]
 pub enum TestRows {
     /// As a column says, which has `train` or `test` in each row.
-    Column(String),
-    /// This share of the rows, drawn by `split-seed`, in 0..1.
-    Fraction(#[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))] f64),
+    Column(TestColumn),
+    /// A share of the rows, drawn by `split-seed`.
+    Drawn(TestDrawn),
 }
 
 impl Default for TestRows {
     fn default() -> Self {
-        Self::Fraction(0.2)
+        Self::Drawn(TestDrawn::default())
+    }
+}
+
+/// Settings of `column`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct TestColumn {
+    /// The column.
+    pub name: String,
+}
+
+/// Settings of `drawn`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct TestDrawn {
+    /// Share of the rows, in 0..1; at least one row.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
+    pub fraction: f64,
+}
+
+impl Default for TestDrawn {
+    fn default() -> Self {
+        Self { fraction: 0.2 }
     }
 }
 

@@ -11,7 +11,7 @@ mod own;
 mod scenes;
 
 pub use amazon_reviews::{AmazonReviews, Category, Weights};
-pub use csv::{Csv, RowDomain, RowNormalize, TestRows};
+pub use csv::{Csv, RowDomain, RowNormalize, TestColumn, TestDrawn, TestRows};
 pub use fsdd::{Features, Fsdd, LogMel, MelNormalize, Raw, Speaker};
 pub use image_folder::ImageFolder;
 pub use images::{Augment, HorizontalFlip, ImageOptions, Normalize, RandomCrop};
