@@ -9,7 +9,7 @@ use super::{Augment, Normalize};
 /// How a folder of images with masks is read: each `PATH/train/images/NAME` (PNG or JPEG) has the mask
 /// `PATH/train/masks/NAME.png`, and so below `PATH/test`; folders in between are part of the name. A
 /// pixel of a mask is the number of its class, or 255 where it has none: it is then neither trained on nor
-/// measured. Masks are PNGs of one channel, or with a palette, whose colours mean nothing.
+/// measured. A mask is a PNG of one channel, or with a palette, whose colours mean nothing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct MaskFolder {

@@ -57,7 +57,7 @@ pub enum Data {
     /// Your own images, each with a mask that has the class of every pixel.
     MaskFolder(MaskFolder),
     /// Your own table of numbers, a row for each example.
-    Csv(Csv),
+    Csv(Box<Csv>),
 }
 
 /// What the examples of a dataset are, with how they are read.
