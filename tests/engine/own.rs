@@ -72,7 +72,7 @@ fn write_data(root: &Path) {
             }
             // The left half is dark, and a column of it has no class.
             let pixel = |at: u8| if at % 6 < 3 { 20 + index } else { 210 };
-            let class = |at: u8| if at % 6 == 0 { 255 } else { u8::from(at % 6 >= 3) };
+            let class = |at: u8| if at.is_multiple_of(6) { 255 } else { u8::from(at % 6 >= 3) };
             let streets = root.join("streets").join(split);
             png(&streets.join("images").join(&name), 6, &(0..36).map(pixel).collect::<Vec<_>>());
             png(&streets.join("masks").join(&name), 6, &(0..36).map(class).collect::<Vec<_>>());
