@@ -30,4 +30,5 @@ test: setup
 
 parity: build
 	@python=$$(tests/parity/environment) && export PYTHONDONTWRITEBYTECODE=1 \
-		&& "$$python" tests/parity/reference.py --check && "$$python" tests/parity/exchange.py $(GRAFTWORK)
+		&& "$$python" tests/parity/reference.py --check \
+		&& "$$python" tests/parity/programs.py --check && "$$python" tests/parity/exchange.py $(GRAFTWORK)

@@ -53,6 +53,10 @@ pub struct Job {
     pub threads: Option<u32>,
 }
 
+/// The file of a checkpoint that holds the program of a network that is one; the values that it had when it
+/// was made are no longer those of the network.
+pub const PROGRAM_FILE: &str = "program.pt";
+
 /// The file of a checkpoint that holds the network as it was after an epoch: `epoch-3.safetensors`.
 pub fn epoch_file(epoch: u32) -> String {
     format!("epoch-{epoch}.safetensors")

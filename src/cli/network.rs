@@ -18,6 +18,10 @@ parameters: all that are trained, batch-norm included; before pruning
 MACs: multiply-accumulates for one example in convolutions and linear layers
 all operations: these and one for each value that another layer computes, in pooling for each value of a window";
 
+/// What stands in the place of counts.
+const NOT_KNOWN: &str =
+    "a TorchScript program; what it holds is known when it has been imported: `graftwork log`";
+
 /// Shows a network layer by layer: a stage's, or an architecture's.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "graftwork network FILE STAGE [--set KEY=VALUE]\n       \
@@ -171,6 +175,11 @@ impl Totals {
             operations: total(operations),
         }
     }
+
+    fn text(&self) -> String {
+        let [params, macs, operations] = [self.params, self.macs, self.operations].map(short);
+        format!("{params} parameters, {macs} MACs, {operations} operations in all")
+    }
 }
 
 fn operations(layer: &Layer) -> u64 {
@@ -200,8 +209,10 @@ impl Variant {
             })
             .collect();
         let totals = Totals::of(&layers);
-        let counts = [totals.params, totals.macs, totals.operations];
-        rows.push(row("total", "", "", String::new(), counts));
+        if !self.network.is_program() {
+            let counts = [totals.params, totals.macs, totals.operations];
+            rows.push(row("total", "", "", String::new(), counts));
+        }
         let mut header = vec!["layer", "operation"];
         header.extend(has_branches.then_some("reads"));
         header.extend(["output", "parameters", "MACs", "all operations"]);
@@ -215,13 +226,11 @@ impl Variant {
             Task::Segmentation => " for each pixel",
         };
         Ok(format!(
-            "{}: input {}, {} classes{pixels}{settings}\n{} parameters, {} MACs, {} operations in all\n\n{}",
+            "{}: input {}, {} classes{pixels}{settings}\n{}\n\n{}",
             self.network.arch,
             Extents(self.network.input_shape()),
             self.network.classes()?,
-            short(totals.params),
-            short(totals.macs),
-            short(totals.operations),
+            if self.network.is_program() { NOT_KNOWN.to_owned() } else { totals.text() },
             table::grid(&header, &rows, show::style())
         ))
     }
@@ -253,6 +262,8 @@ fn short(count: u64) -> String {
 fn json(variant: &Variant) -> Result<Value, ShapeError> {
     let network = &variant.network;
     let layers = network.layers()?;
+    // Of a program, zero would be a lie.
+    let known = |count: u64| (!network.is_program()).then_some(count);
     let list = layers.iter().zip(&network.nodes).map(|(layer, node)| {
         let reads: Vec<&str> =
             node.inputs.iter().map(|&input| network.nodes[input].name.as_str()).collect();
@@ -261,9 +272,9 @@ fn json(variant: &Variant) -> Result<Value, ShapeError> {
             "op": layer.op,
             "reads": reads,
             "output": layer.output,
-            "params": layer.params,
-            "macs": layer.macs,
-            "operations": operations(layer),
+            "params": known(layer.params),
+            "macs": known(layer.macs),
+            "operations": known(operations(layer)),
         })
     });
     let totals = Totals::of(&layers);
@@ -274,8 +285,8 @@ fn json(variant: &Variant) -> Result<Value, ShapeError> {
         "task": network.task()?.as_str(),
         "classes": network.classes()?,
         "layers": list.collect::<Vec<_>>(),
-        "params": totals.params,
-        "macs": totals.macs,
-        "operations": totals.operations,
+        "params": known(totals.params),
+        "macs": known(totals.macs),
+        "operations": known(totals.operations),
     }))
 }

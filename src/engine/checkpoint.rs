@@ -2,7 +2,9 @@
 //!
 //! `model.safetensors` holds the parameters and buffers under torchvision's names; its header holds
 //! the network, so that the file alone rebuilds it. `masks.safetensors` beside it holds one byte per
-//! masked weight; `epoch-N.safetensors` the network as it was after an epoch. Nothing is ever unpickled. The same tensors give the same bytes.
+//! masked weight; `epoch-N.safetensors` the network as it was after an epoch; `program.pt` what computes a
+//! network that is a TorchScript program. Nothing of Python's is ever unpickled. The same tensors give the
+//! same bytes.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -10,13 +12,14 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use graftwork::network::Network;
-use graftwork::protocol::epoch_file;
+use graftwork::protocol::{PROGRAM_FILE, epoch_file};
 use indexmap::IndexMap;
 use safetensors::{Dtype, SafeTensors};
 use tch::{Device, Kind, Tensor};
 use thiserror::Error;
 
 use crate::model::Model;
+use crate::model::program::Program;
 
 /// The one entry of the header. A single one, since the order of several would vary.
 const HEADER: &str = "graftwork";
@@ -65,6 +68,7 @@ pub fn save(folder: &Path, model: &Model) -> Result<(), CheckpointError> {
         let written = bytes.and_then(|bytes| std::fs::write(&path, bytes));
         written.map_err(|error| CheckpointError::Io { path, error })
     };
+    link_program(folder, model)?;
     write(MODEL, serialized(values(model), &header(model)))?;
     let masks: Vec<(&str, Tensor)> = model
         .params()
@@ -103,7 +107,30 @@ fn read_model(path: &Path, device: Device) -> Result<Model, CheckpointError> {
     let (tensors, header) = read_tensors(path)?;
     let network: Network =
         serde_json::from_str(&header).map_err(|error| damaged(format!("its header: {error}")))?;
-    Model::from_tensors(network, tensors, device).map_err(damaged)
+    let is_program = network.is_program();
+    let model = Model::from_tensors(network, tensors, device).map_err(damaged)?;
+    if !is_program {
+        return Ok(model);
+    }
+    let path = path.with_file_name(PROGRAM_FILE);
+    let program = Program::load(&path, device);
+    let model = program.and_then(|(program, contents)| model.running(program, &contents));
+    model.map_err(|reason| CheckpointError::Damaged { path, reason })
+}
+
+/// Puts the program of a network, if it is one, beside it. It is the same file all the way from the import on.
+fn link_program(folder: &Path, model: &Model) -> Result<(), CheckpointError> {
+    let Some(from) = model.program().map(Program::path) else { return Ok(()) };
+    let to = folder.join(PROGRAM_FILE);
+    if from == to {
+        return Ok(());
+    }
+    let linked = match std::fs::remove_file(&to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        // Some disks have no links.
+        _ => std::fs::hard_link(from, &to).or_else(|_| std::fs::copy(from, &to).map(drop)),
+    };
+    linked.map_err(|error| CheckpointError::Io { path: to, error })
 }
 
 /// Reads the model that a folder has of an epoch, without masks.

@@ -93,6 +93,8 @@ codes! {
     Rewind = "E047",
     /// A network gives one class for an example where the data has one for every pixel, or the reverse.
     Task = "E048",
+    /// A stage asks of a `TorchScript` program what takes knowledge of its layers.
+    Program = "E049",
     /// A value names a variable that no file states.
     UnknownVariable = "E050",
     /// Variables are made of each other in a loop.

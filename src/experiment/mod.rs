@@ -18,6 +18,7 @@ mod grammar;
 mod meaning;
 mod networks;
 mod path;
+mod program;
 mod repeats;
 mod rewind;
 mod schema;

@@ -9,6 +9,7 @@ use super::fault::{Code, Fault, Sources, Span, list, nearest};
 use super::fit;
 use super::grammar::Names;
 use super::meaning::Variant;
+use super::program;
 use super::rewind;
 use super::spec::{
     Adapt, Content, Data, EarlyStopping, Evaluate, Finetune, Import, Keep, Loss, Model, Optimizer,
@@ -71,10 +72,14 @@ pub(super) fn analyse(
         task.or_else(|| fit::check(site, key, data, network?))
     };
     let network = match stage {
-        Stage::Pretrain(Pretrain { model, data, .. })
-        | Stage::Import(Import { model, data, .. }) => built(site, model, data, faults),
+        Stage::Pretrain(Pretrain { model, data, .. }) => built(site, model, data, faults),
+        Stage::Import(import) => {
+            program::import(site, import, faults);
+            imported(site, import, faults)
+        }
         Stage::Prune(prune) => {
             let data = prune.data.as_ref();
+            faults.extend(program::prune(site, prune, from.as_deref()));
             faults.extend(data.and_then(|data| fits("data", data, from.as_deref())));
             let point = points.first();
             faults
@@ -83,6 +88,7 @@ pub(super) fn analyse(
         }
         Stage::Finetune(finetune) => {
             faults.extend(fits("data", &finetune.data, from.as_deref()));
+            faults.extend(program::finetune(site, finetune, from.as_deref()));
             let network = from.map(|network| re_headed(finetune, network));
             teacher(site, finetune, input("teacher"), network.as_deref(), faults);
             network
@@ -90,8 +96,10 @@ pub(super) fn analyse(
         Stage::Adapt(adapt) => {
             faults.extend(one_domain(site, adapt));
             faults.extend(joint_and_specific(site, adapt));
-            if let Some(masks) = task::adapt(site, adapt) {
-                faults.push(masks);
+            if let Some(fault) =
+                task::adapt(site, adapt).or_else(|| program::adapt(site, from.as_deref()))
+            {
+                faults.push(fault);
             } else {
                 adapt_classes(site, adapt, from.as_deref(), faults);
                 let both = [("source", &adapt.source), ("target", &adapt.target)].into_iter();
@@ -273,6 +281,14 @@ fn makes_no_network(site: &Site<'_>, input: &Input<'_>) -> Option<Fault> {
         _ => return None,
     };
     Some(site.fault(Code::NoNetwork, *span, &message).label(label).help(help))
+}
+
+/// The network of a file: what it is said to be, or a program.
+fn imported(site: &Site<'_>, import: &Import, faults: &mut Vec<Fault>) -> Option<Rc<Network>> {
+    match &import.model {
+        Some(model) => built(site, model, &import.data, faults),
+        None => zoo::build_imported(None, &import.data).ok().map(Rc::new),
+    }
 }
 
 fn built(
@@ -570,6 +586,10 @@ fn layers(site: &Site<'_>, network: &Network, epochs: u32, faults: &mut Vec<Faul
         return;
     }
     let layers = network.layer_names();
+    if network.is_program() && layers.is_empty() {
+        // What a program holds is known when it is read: its patterns are looked at then.
+        return;
+    }
     let (mut frozen, mut excluded) = (vec![false; layers.len()], vec![false; layers.len()]);
     for Name { key, text, span, .. } in patterns {
         let matched: Vec<bool> = layers.iter().map(|layer| matches(text, layer)).collect();

@@ -144,8 +144,10 @@ impl Trial {
     /// no stage has.
     pub fn network(&self, stage: &str) -> Option<Network> {
         match &**self.stages.get(stage)? {
-            Stage::Pretrain(Pretrain { model, data, .. })
-            | Stage::Import(Import { model, data, .. }) => zoo::build_for(model, data).ok(),
+            Stage::Pretrain(Pretrain { model, data, .. }) => zoo::build_for(model, data).ok(),
+            Stage::Import(Import { model, data, .. }) => {
+                zoo::build_imported(model.as_ref(), data).ok()
+            }
             Stage::Finetune(finetune) => {
                 let network = self.network(&finetune.from)?;
                 let classes = finetune.data.classes();

@@ -58,6 +58,11 @@ pub enum ExportError {
         /// How.
         reason: String,
     },
+    /// What a program computes is not known layer by layer.
+    #[error(
+        "the network is a TorchScript program, whose layers are not known; export it with `--to NAME.safetensors` and load that into the program in Python: `load_state_dict(safetensors.torch.load_file(PATH))`"
+    )]
+    Program,
     /// Domains have layers of their own, and none was chosen.
     #[error("the network has layers of each domain's own; choose one with `--domain`: {}", .domains.join(", "))]
     NoDomain {
@@ -82,7 +87,7 @@ fn list(domains: &[String]) -> String {
 ///
 /// # Errors
 /// For a checkpoint that [`Checkpoint::read`] has read, only if its tensors do not fit its network, or if the
-/// network reads sequences and the format is ONNX.
+/// network is a program and the format is ONNX.
 pub fn write(checkpoint: &Checkpoint, format: Format) -> Result<Vec<u8>, ExportError> {
     match format {
         Format::Safetensors => checkpoint.to_safetensors(),

@@ -127,6 +127,8 @@ pub fn groups(network: &Network) -> Result<Vec<Group>, ShapeError> {
             }
             any_activation!() => inputs[0].clone(),
             Op::Dropout(_) => inputs[0].clone(),
+            // What a program does with its values is not known: all stay.
+            Op::Held(_) | Op::TorchScript(_) => walk.pinned(0),
         };
         outputs.push(output);
     }

@@ -42,8 +42,11 @@ impl Network {
         Ok(self.shapes()?.last().and_then(|shape| shape.first().copied()).unwrap_or(0))
     }
 
-    /// The last layer that makes class scores.
+    /// The last layer that makes class scores; of a program, the program.
     pub fn head(&self) -> usize {
+        if self.is_program() {
+            return self.nodes.len() - 1;
+        }
         let makes = |&&node: &&usize| !is_depthwise(&self.nodes[node].op);
         let heads = self.heads();
         let last = heads.iter().rev().find(makes).or(heads.last());
@@ -53,8 +56,11 @@ impl Network {
     /// All layers with an output channel for each class, in order: those that make class scores (several in
     /// a network that adds scores of several resolutions), and those that pass each class on by itself (the
     /// upsampling between them). Where the classes cannot be followed back from the output, it is the last
-    /// layer with parameters.
+    /// layer with parameters. Of a program none is known.
     pub fn heads(&self) -> Vec<usize> {
+        if self.is_program() {
+            return Vec::new();
+        }
         let found = self.shapes().ok().and_then(|shapes| self.followed_back(&shapes));
         let last = || self.nodes.iter().rposition(|node| !node.op.params().is_empty());
         found.unwrap_or_else(|| last().into_iter().collect())

@@ -148,6 +148,34 @@ impl Network {
         }
     }
 
+    /// A network that is a program: nothing of it is known but what it takes and gives, until the program
+    /// has been read and said what it [holds](Network::holding).
+    ///
+    /// - tokens: how many numbers of words there are, where an example is numbers of words
+    pub fn of_program(input: &[u32], tokens: Option<u32>, output: &[u32]) -> Self {
+        let mut network = Self::new("torchscript", input);
+        network.nodes[0].op = Op::Input(op::Input { shape: input.to_vec(), tokens });
+        network.push("program", op::TorchScript { output: output.to_vec() });
+        network
+    }
+
+    /// The same program with all that it holds, by PyTorch's names, in the program's order.
+    #[must_use]
+    pub fn holding(mut self, held: impl IntoIterator<Item = (String, op::Held)>) -> Self {
+        let program = self.nodes.pop().expect("a network of a program ends in it");
+        for (name, held) in held {
+            self.push_from(&name, held, &[]);
+        }
+        let inputs = (0..self.nodes.len()).collect();
+        self.nodes.push(Node { inputs, ..program });
+        self
+    }
+
+    /// Whether the network is a program, of whose layers nothing is known.
+    pub fn is_program(&self) -> bool {
+        matches!(self.nodes.last(), Some(Node { op: Op::TorchScript(_), .. }))
+    }
+
     /// An empty network that takes numbers of words, all below `tokens`.
     pub fn of_words(arch: &str, input: &[u32], tokens: u32) -> Self {
         let mut network = Self::new(arch, input);
@@ -222,6 +250,7 @@ impl Network {
                 embedding.rows
             )),
             (Op::Embedding(_), Some(_)) => Ok(()),
+            (Op::TorchScript(_), Some(_)) => Ok(()),
             (Op::Embedding(_), None) => Err("it takes the numbers of words in a row".to_owned()),
             (_, Some(_)) => Err("numbers of words need an embedding first".to_owned()),
             (_, None) => Ok(()),
@@ -254,6 +283,7 @@ impl Network {
             Some(domain) if node.specific => {
                 format!("private.{}.{}.{param}", self.domains[domain], node.name)
             }
+            _ if param.is_empty() => node.name.clone(),
             _ => format!("{}.{param}", node.name),
         }
     }
@@ -406,6 +436,29 @@ mod tests {
             ]
         );
         assert_eq!(network.param_name(1, Some(1), "weight"), "conv1.weight", "it is shared");
+    }
+
+    #[test]
+    fn a_program_is_what_it_holds_and_nothing_is_known_of_its_layers() {
+        let unread = Network::of_program(&[1, 8, 8], None, &[10]);
+        assert!(unread.is_program() && unread.layer_names().is_empty());
+        assert_eq!((unread.classes(), unread.head(), unread.param_count()), (Ok(10), 1, 0));
+        let held = |shape: &[u32], role| op::Held { shape: shape.to_vec(), role };
+        let read = unread.holding([
+            ("stem.weight".to_owned(), held(&[4, 1, 3, 3], ParamRole::Weight)),
+            ("count".to_owned(), held(&[], ParamRole::Counter)),
+        ]);
+        let names: Vec<String> = read.params().into_iter().map(|param| param.name).collect();
+        assert_eq!(names, ["stem.weight", "count"]);
+        assert_eq!((read.classes(), read.head(), read.param_count()), (Ok(10), 3, 36));
+        assert_eq!(read.nodes[3].inputs, [0, 1, 2]);
+        assert!(matches("stem", read.layer_names()[0]));
+        assert_eq!((read.heads(), groups::groups(&read)), (Vec::new(), Ok(Vec::new())));
+        assert!(!small().is_program());
+        let written = serde_json::to_string(&read).unwrap();
+        assert_eq!(serde_json::from_str::<Network>(&written).unwrap(), read);
+        let words = Network::of_program(&[30], Some(100), &[2]);
+        assert_eq!(words.classes(), Ok(2));
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub struct Node {
     /// Epochs that other stages go back to, which its checkpoint has to have beside its result. They
     /// change no result, so they are in no key: one that lacks them is made again in its place.
     pub keep_epochs: BTreeSet<u32>,
+    /// Whether its network is a `TorchScript` program, which its checkpoint has to have beside it.
+    pub has_program: bool,
     /// The trials that need it, as indices into [`Plan::trials`], ascending.
     pub trials: Vec<usize>,
 }
@@ -288,7 +290,9 @@ impl Planner<'_> {
         let node = *self.nodes.entry(key).or_insert_with(|| {
             let stage = Arc::clone(stage);
             let (names, keep_epochs, trials) = Default::default();
-            let node = Node { recipe, key, stage, seed, names, keep_epochs, trials };
+            let has_program = stage.takes_a_program()
+                || roles().any(|(role, &input)| role == "from" && plan.graph[input].has_program);
+            let node = Node { recipe, key, stage, seed, names, keep_epochs, has_program, trials };
             let node = plan.graph.add_node(node);
             for (role, &input) in roles() {
                 let epoch = plan.graph[node].stage.epoch_of(&role);

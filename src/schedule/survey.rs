@@ -10,7 +10,7 @@ use petgraph::graph::NodeIndex;
 
 use crate::experiment::spec::Stage;
 use crate::plan::{Node, Plan, Presence};
-use crate::protocol::{epoch_file, epoch_of_file};
+use crate::protocol::{PROGRAM_FILE, epoch_file, epoch_of_file};
 use crate::recipe::{ActionKey, StageKey};
 use crate::store::{Files, METRICS, State, Store, StoreError};
 
@@ -147,13 +147,17 @@ impl Seen {
 /// The files that a stage leaves for its readers.
 pub(super) fn files(planned: &Node) -> Files<'_> {
     let kept = planned.keep_epochs.iter().map(|&epoch| Cow::Owned(epoch_file(epoch)));
+    let program = planned.has_program.then_some(Cow::Borrowed(PROGRAM_FILE));
     match &*planned.stage {
         Stage::Pretrain(_)
         | Stage::Prune(_)
         | Stage::Finetune(_)
         | Stage::Adapt(_)
         | Stage::Import(_) => Files {
-            needed: iter::once(Cow::Borrowed("model.safetensors")).chain(kept).collect(),
+            needed: iter::once(Cow::Borrowed("model.safetensors"))
+                .chain(program)
+                .chain(kept)
+                .collect(),
             optional: vec!["masks.safetensors"],
         },
         Stage::Evaluate(_) => Files::default(),

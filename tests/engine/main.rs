@@ -7,6 +7,7 @@
 #![expect(clippy::print_stderr, reason = "a skipped test says so")]
 
 mod own;
+mod programs;
 mod torchvision;
 
 use std::collections::BTreeMap;

@@ -62,7 +62,7 @@ fn png(path: &Path, side: u32, pixels: &[u8]) {
     encoder.write_header().unwrap().write_image_data(pixels).unwrap();
 }
 
-fn write_data(root: &Path) {
+pub(super) fn write_data(root: &Path) {
     for (split, count) in [("train", 40_u8), ("test", 10)] {
         for index in 0..count {
             let name = format!("{index:02}.png");

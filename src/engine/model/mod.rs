@@ -1,23 +1,29 @@
 //! Parameters, and the interpreter that walks a declared network with tensors.
 
 mod operations;
+pub(crate) mod program;
 #[cfg(test)]
 pub(crate) mod random_network;
 mod sequence;
 #[cfg(test)]
 mod tests;
 
+use std::rc::Rc;
+
 use graftwork::network::{Init, NamedParam, Network, Op, ParamRole, ShapeError};
 use indexmap::IndexMap;
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Device, Kind, TchError, Tensor, no_grad};
 
 use crate::random;
+use program::{Contents, Program, Value};
 
 /// A network with its parameters on a device.
 #[derive(Debug)]
 pub struct Model {
     network: Network,
     params: IndexMap<String, Parameter>,
+    /// What computes, where the network is a program.
+    program: Option<Rc<Program>>,
     device: Device,
     /// For each node the index of the last node that reads it, after which its output is dropped.
     last_use: Vec<usize>,
@@ -84,7 +90,7 @@ impl Model {
             (named.name.clone(), parameter(&named, value.to_device(device)))
         });
         let params = params.collect();
-        Self::assemble(network, params, device)
+        Self::assemble(network, params, None, device)
     }
 
     /// A network with given parameters; every parameter of the network must be there in its shape.
@@ -113,18 +119,68 @@ impl Model {
         }
         match tensors.first() {
             Some((name, _)) => Err(format!("`{name}` is no parameter of the network")),
-            None => Ok(Self::assemble(network, params, device)),
+            None => Ok(Self::assemble(network, params, None, device)),
         }
     }
 
-    fn assemble(network: Network, params: IndexMap<String, Parameter>, device: Device) -> Self {
+    /// A program as it was read, with the values of its file.
+    ///
+    /// - network: what it takes and gives, as [`Network::of_program`] says it
+    pub fn of_program(
+        network: Network,
+        program: Program,
+        contents: Contents,
+        device: Device,
+    ) -> Self {
+        let (mut names, mut values) = (Vec::new(), Vec::new());
+        for (name, held, value) in contents.held {
+            names.push((name, held));
+            values.push(value);
+        }
+        let network = network.holding(names);
+        let params =
+            network.params().into_iter().zip(values).map(|(named, value)| {
+                (named.name.clone(), parameter(&named, value.to_device(device)))
+            });
+        let params = params.collect();
+        Self::assemble(network, params, Some(Rc::new(program)), device)
+    }
+
+    /// The same network with the program that computes it.
+    ///
+    /// # Errors
+    /// If the program does not hold what the network has.
+    pub fn running(mut self, program: Program, contents: &Contents) -> Result<Self, String> {
+        let ours = self.network.params();
+        let fits = ours.len() == contents.held.len()
+            && ours.iter().zip(&contents.held).all(|(ours, (name, held, _))| {
+                (&ours.name, &ours.param.shape) == (name, &held.shape)
+            });
+        if !fits {
+            return Err("the program holds other parameters than the network".to_owned());
+        }
+        self.program = Some(Rc::new(program));
+        Ok(self)
+    }
+
+    /// What computes, where the network is a program.
+    pub fn program(&self) -> Option<&Program> {
+        self.program.as_deref()
+    }
+
+    fn assemble(
+        network: Network,
+        params: IndexMap<String, Parameter>,
+        program: Option<Rc<Program>>,
+        device: Device,
+    ) -> Self {
         let mut last_use = vec![usize::MAX; network.nodes.len()];
         for (index, node) in network.nodes.iter().enumerate() {
             for &input in &node.inputs {
                 last_use[input] = index;
             }
         }
-        let mut model = Self { network, params, device, last_use, compute: Kind::Float };
+        let mut model = Self { network, params, program, device, last_use, compute: Kind::Float };
         model.update_gradient_flags();
         model
     }
@@ -185,7 +241,7 @@ impl Model {
             };
             (name.clone(), copy)
         });
-        Self::assemble(self.network.clone(), params.collect(), self.device)
+        Self::assemble(self.network.clone(), params.collect(), self.program.clone(), self.device)
     }
 
     /// Sets every masked value to exactly zero.
@@ -217,7 +273,7 @@ impl Model {
             (named.name, parameter)
         });
         let params = params.collect();
-        Self::assemble(network, params, self.device)
+        Self::assemble(network, params, self.program, self.device)
     }
 
     /// Gives every domain its own copy of the nodes that match a pattern, each starting from the
@@ -244,7 +300,7 @@ impl Model {
             (named.name, copy)
         });
         let params = params.collect();
-        Self::assemble(network, params, self.device)
+        Self::assemble(network, params, self.program, self.device)
     }
 
     /// The network of one domain, with that domain's copies under the shared names.
@@ -261,7 +317,7 @@ impl Model {
             (named.name, Parameter { domain: None, ..parameter })
         });
         let params = params.collect();
-        Self::assemble(network, params, self.device)
+        Self::assemble(network, params, self.program, self.device)
     }
 
     /// The output for a batch.
@@ -283,6 +339,12 @@ impl Model {
         domain: Option<usize>,
         taps: &[usize],
     ) -> (Tensor, Vec<Tensor>) {
+        if let Some(program) = &self.program {
+            assert!(taps.is_empty(), "nothing is seen inside a program");
+            let output = self.run(program, input, mode).map_err(TchError::Torch);
+            // As tch's own operations: the worker turns a panic into a failed stage.
+            return (output.expect("a program runs as when it was imported"), Vec::new());
+        }
         let mut outputs: Vec<Option<Tensor>> = Vec::with_capacity(self.network.nodes.len());
         let mut tapped: Vec<Option<Tensor>> = taps.iter().map(|_| None).collect();
         for (index, node) in self.network.nodes.iter().enumerate() {
@@ -310,6 +372,24 @@ impl Model {
         (output.to_kind(Kind::Float), tapped.map(|tensor| tensor.to_kind(Kind::Float)).collect())
     }
 
+    /// The output of a program for a batch, if it has one.
+    ///
+    /// # Errors
+    /// What is wrong, as a clause.
+    pub fn run(&self, program: &Program, input: &Tensor, mode: Mode) -> Result<Tensor, String> {
+        let values: Vec<Value<'_>> = self
+            .params
+            .values()
+            .map(|parameter| Value {
+                tensor: &parameter.value,
+                is_parameter: parameter.role.is_trainable(),
+                frozen: parameter.frozen,
+            })
+            .collect();
+        let output = program.forward(&values, input, mode == Mode::Train)?;
+        Ok(output.to_kind(Kind::Float))
+    }
+
     /// The input of the head: what adaptation methods call features.
     pub fn feature_node(&self) -> usize {
         self.network.nodes[self.network.head()].inputs[0]
@@ -331,7 +411,9 @@ impl Model {
                 counts.zero_weights += all - nonzero;
             }
         }
-        counts.macs = self.network.layers()?.iter().map(|layer| layer.macs).sum();
+        let layers = self.network.layers()?;
+        let is_known = !self.network.is_program();
+        counts.macs = is_known.then(|| layers.iter().map(|layer| layer.macs).sum());
         Ok(counts)
     }
 }
@@ -347,8 +429,9 @@ pub struct Counts {
     pub weights: u64,
     /// Of these, exactly zero.
     pub zero_weights: u64,
-    /// Multiply-accumulates for one example, counting convolutions and linear layers, zeros included.
-    pub macs: u64,
+    /// Multiply-accumulates for one example, counting convolutions and linear layers, zeros included; not
+    /// known of a program.
+    pub macs: Option<u64>,
 }
 
 impl Counts {

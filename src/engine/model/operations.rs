@@ -23,6 +23,7 @@ impl Model {
         let low = |tensor: &Tensor| tensor.to_kind(compute);
         match op {
             Op::Input(_) => inputs[0].shallow_clone(),
+            Op::Held(_) | Op::TorchScript(_) => unreachable!("a program is run as a whole"),
             Op::Conv2d(conv) => low(inputs[0]).conv2d(
                 &low(value("weight")),
                 conv.bias.then(|| low(value("bias"))),

@@ -1,33 +1,119 @@
-//! The `import` stage: a network's parameters from a safetensors file that was made elsewhere.
+//! The `import` stage: a network from a file that was made elsewhere, its parameters from a safetensors file
+//! or all of it from a `TorchScript` file.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use graftwork::experiment::spec::Import;
 use graftwork::network::{Extents, Network, zoo};
+use graftwork::protocol::PROGRAM_FILE;
 use indexmap::IndexMap;
-use tch::Tensor;
+use tch::{Kind, Tensor, no_grad};
 
 use super::{Context, Ended, StageError, point};
 use crate::checkpoint;
-use crate::model::{Model, extents};
+use crate::model::program::{Contents, Program};
+use crate::model::{Mode, Model, extents};
 
 pub(super) fn run(stage: &Import, context: &mut Context<'_>) -> Result<Ended, StageError> {
-    let network = zoo::build_for(&stage.model, &stage.data)
+    let network = zoo::build_imported(stage.model.as_ref(), &stage.data)
         .map_err(|error| StageError::Unfit(error.to_string()))?;
-    let path = context.job.folder.join(&stage.file);
     context.is_as_planned("file", &stage.file)?;
-    let tensors = checkpoint::read_foreign(&path)?;
+    let model = if stage.model.is_some() {
+        parameters(stage, network, context)?
+    } else {
+        program(stage, network, context)?
+    };
+    let splits = context.open(&stage.data, &stage.data.shape())?;
+    context.measure_held_out(&model, &splits, 0);
+    context.recorder.progress(1, 1, "done");
+    context.finish(&model, 0)
+}
+
+/// The network with the parameters of a safetensors file.
+fn parameters(
+    stage: &Import,
+    network: Network,
+    context: &mut Context<'_>,
+) -> Result<Model, StageError> {
+    let tensors = checkpoint::read_foreign(&context.job.folder.join(&stage.file))?;
     let report = Report::new(&network, &tensors);
     context.recorder.log(&report.to_text());
     report.check(stage, &network.arch)?;
     let model = Model::starting_from(network, &tensors, context.job.seed, context.device);
     let counts = report.counts();
     context.recorder.record(counts.map(|(name, count)| point(name, 0, count as f64)).to_vec());
-    let splits = context.open(&stage.data, &stage.data.shape())?;
-    context.measure_held_out(&model, &splits, 0);
-    context.recorder.progress(1, 1, "done");
-    context.finish(&model, 0)
+    Ok(model)
+}
+
+/// The program of a `TorchScript` file, which is kept beside the checkpoint from here on.
+fn program(
+    stage: &Import,
+    network: Network,
+    context: &mut Context<'_>,
+) -> Result<Model, StageError> {
+    let (from, to) = (context.job.folder.join(&stage.file), context.job.draft.join(PROGRAM_FILE));
+    std::fs::copy(&from, &to).map_err(|error| StageError::Write { path: to.clone(), error })?;
+    let (program, contents) = Program::load(&to, context.device).map_err(|reason| {
+        StageError::Unfit(format!(
+            "`{}` is no TorchScript program: {}; write one with `torch.jit.script(model).save(PATH)`, or add \
+             the `model` that the parameters of a safetensors file are for",
+            stage.file,
+            reason.lines().next().unwrap_or_default()
+        ))
+    })?;
+    context.recorder.log(&held(&contents));
+    context.recorder.record(vec![point("import/loaded", 0, contents.held.len() as f64)]);
+    let model = Model::of_program(network, program, contents, context.device);
+    fits(stage, &model)?;
+    Ok(model)
+}
+
+/// Whether a program takes the examples of the data and gives what is asked of them.
+fn fits(stage: &Import, model: &Model) -> Result<(), StageError> {
+    let network = model.network();
+    let kind = if network.tokens().is_some() { Kind::Int64 } else { Kind::Float };
+    let shape =
+        [2].into_iter().chain(network.input_shape().iter().map(|&extent| i64::from(extent)));
+    let examples = Tensor::zeros(shape.collect::<Vec<_>>(), (kind, model.device()));
+    let (file, data) = (&stage.file, stage.data.name());
+    let unfit = |what: String| {
+        StageError::Unfit(format!(
+            "the program of `{file}` {what}; give it a network for this data, or choose the data that it is for"
+        ))
+    };
+    let taken = Extents(network.input_shape());
+    let program = model.program().expect("it was made of one");
+    let output = no_grad(|| model.run(program, &examples, Mode::Eval)).map_err(|reason| {
+        unfit(format!("cannot take {} of `{data}`, which are {taken}: {reason}", stage.data.what()))
+    })?;
+    let shapes = network.shapes().map_err(|error| StageError::Unfit(error.to_string()))?;
+    let asked = shapes.last().map(Vec::as_slice).unwrap_or_default();
+    let given: Vec<u32> = output.size().iter().map(|&extent| extent as u32).collect();
+    if given.first() == Some(&2) && given[1..] == *asked {
+        return Ok(());
+    }
+    Err(unfit(format!(
+        "gives {} for 2 of `{data}`, for whose {} classes it should be 2×{}",
+        Extents(&given),
+        stage.data.classes(),
+        Extents(asked)
+    )))
+}
+
+/// What a program holds, for the log.
+fn held(contents: &Contents) -> String {
+    let mut text = format!("the program holds {} parameters and buffers", contents.held.len());
+    if !contents.held.iter().any(|(_, held, _)| held.role.is_trainable()) {
+        text += "; none of them can be trained (`torch.jit.freeze` makes constants of them)";
+    }
+    for (name, first) in &contents.aliases {
+        let _ = write!(text, "\n{name} is {first} by another name");
+    }
+    for (name, kind) in &contents.left {
+        let _ = write!(text, "\n{name} is of kind {kind:?} and stays as it is");
+    }
+    text
 }
 
 /// What of a network is in a file, by name.

@@ -171,13 +171,14 @@ impl Context<'_> {
     pub fn finish(&mut self, model: &Model, step: u64) -> Result<Ended, StageError> {
         checkpoint::save(&self.job.draft, model)?;
         let counts = model.counts().map_err(|error| StageError::Unfit(error.to_string()))?;
-        self.recorder.record(vec![
+        let mut points = vec![
             point("params", step, counts.params as f64),
             point("nonzero-params", step, counts.nonzero_params as f64),
             point("sparsity", step, counts.sparsity()),
-            point("macs", step, counts.macs as f64),
-            point("size-bytes", step, checkpoint::size(&self.job.draft)? as f64),
-        ]);
+        ];
+        points.extend(counts.macs.map(|macs| point("macs", step, macs as f64)));
+        points.push(point("size-bytes", step, checkpoint::size(&self.job.draft)? as f64));
+        self.recorder.record(points);
         self.recorder.write(&self.job.draft)?;
         // Last, so that a stage that is killed in between has something to resume from.
         train::discard_progress(&self.job.draft)?;

@@ -26,7 +26,7 @@ use indexmap::IndexMap;
 use tch::{Kind, Tensor, no_grad};
 
 use crate::checkpoint;
-use crate::model::Model;
+use crate::model::{Model, Parameter};
 use crate::random;
 use crate::stage::{Context, StageError, point};
 use choice::History;
@@ -162,12 +162,33 @@ pub fn train_with(
     objective: &mut dyn Objective,
     options: &Options,
 ) -> Result<Trained, StageError> {
+    layers_are_there(model, training)?;
     freeze(model, &training.freeze);
+    if training.epochs > 0 && !model.params().values().any(Parameter::is_trained) {
+        return Err(StageError::Unfit("nothing is left to train: no parameter is free".to_owned()));
+    }
     model.apply_masks();
     set_precision(context, model, training.precision);
     let result = Loop::start(context, model, training, objective, *options).and_then(Loop::run);
     model.compute_in(Kind::Float);
     result
+}
+
+/// Whether every pattern matches something that the network has. Of all networks but programs this was
+/// known when the file was read.
+fn layers_are_there(model: &Model, training: &Training) -> Result<(), StageError> {
+    let layers = model.network().layer_names();
+    let freeze = training.freeze.iter().map(|pattern| ("freeze", pattern));
+    let factors = training.learning_rate_factors.keys();
+    let factors = factors.map(|pattern| ("learning-rate-factors", pattern));
+    let is_there = |pattern: &str| layers.iter().any(|layer| matches(pattern, layer));
+    match freeze.chain(factors).find(|(_, pattern)| !is_there(pattern)) {
+        None => Ok(()),
+        Some((key, pattern)) => Err(StageError::Unfit(format!(
+            "`{key}`: \"{pattern}\" matches nothing of the network; there are: {}",
+            layers.join(", ")
+        ))),
+    }
 }
 
 /// Freezes the layers that match a pattern, their batch-norm statistics included.
@@ -186,6 +207,9 @@ pub fn freeze(model: &mut Model, patterns: &[String]) {
 
 fn set_precision(context: &mut Context<'_>, model: &mut Model, precision: Precision) {
     match precision {
+        Precision::Bf16 if model.program().is_some() => context.recorder.log(
+            "precision = \"bf16\" is for networks whose layers are known; a program computes as it is written",
+        ),
         Precision::Bf16 if context.device.is_cuda() => model.compute_in(Kind::BFloat16),
         Precision::Bf16 => context
             .recorder

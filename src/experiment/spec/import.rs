@@ -5,17 +5,21 @@ use serde::{Deserialize, Serialize};
 
 use super::{Data, Model};
 
-/// Takes the parameters of a network from a safetensors file that was made elsewhere.
+/// Takes a network from a file that was made elsewhere: its parameters from a safetensors file, or all of
+/// it from a `TorchScript` file.
 ///
-/// They are found by name: those that PyTorch's `state_dict` and torchvision have for such a network.
-/// Other number formats become 32-bit floats.
+/// Parameters are found by name: those that PyTorch's `state_dict` and torchvision have for such a network.
+/// Other number formats become 32-bit floats. A `TorchScript` program can be trained, pruned by
+/// single weights, taught by and measured; what needs its layers (its size in MACs, another number of
+/// classes, adaptation) cannot be had of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Import {
     /// The file, relative to the experiment file. Its content decides the result, its place does not.
     pub file: String,
-    /// The network that the parameters are for.
-    pub model: Model,
+    /// The network that the parameters are for. Left out for a `TorchScript` file, which has its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<Model>,
     /// The images that it takes and the classes that it tells apart; it is measured on them.
     pub data: Data,
     /// Whether the file must have every parameter, and nothing else. Otherwise parameters that the file

@@ -169,6 +169,11 @@ impl Stage {
         keys
     }
 
+    /// Whether its network is a `TorchScript` program that comes from a file.
+    pub fn takes_a_program(&self) -> bool {
+        matches!(self, Self::Import(Import { model: None, .. }))
+    }
+
     /// Whether the engine runs it; a `command` needs nothing of LibTorch.
     pub fn needs_engine(&self) -> bool {
         !matches!(self, Self::Command(_))

@@ -23,6 +23,9 @@ const OUTPUT: &str = "output";
 
 pub(super) fn write(checkpoint: &Checkpoint) -> Result<Vec<u8>, ExportError> {
     let network = &checkpoint.network;
+    if network.is_program() {
+        return Err(ExportError::Program);
+    }
     let shapes = network.shapes().map_err(|error| checkpoint.damaged(error.to_string()))?;
     let mut writer = Writer { checkpoint, nodes: Vec::new(), initializers: Vec::new() };
     let mut values: Vec<String> = Vec::with_capacity(network.nodes.len());

@@ -36,6 +36,7 @@ impl Writer<'_> {
             Op::AvgPool2d(pool) => plain("AveragePool", avg_pool2d(pool)),
             // In evaluation all passes.
             Op::Dropout(_) => names[0].to_owned(),
+            Op::Held(_) | Op::TorchScript(_) => unreachable!("a program is refused"),
             Op::Relu6(_) => self.relu6(name, names[0]),
             Op::Gelu(_) => self.gelu(name, names[0]),
             Op::Silu(_) => {

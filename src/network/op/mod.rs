@@ -22,6 +22,7 @@ mod recurrent;
 mod sequence;
 mod slice;
 mod softmax;
+mod torchscript;
 mod upsample2d;
 
 pub use activation::{Gelu, HardSigmoid, HardSwish, LeakyRelu, Relu, Relu6, Sigmoid, Silu, Tanh};
@@ -43,6 +44,7 @@ pub use recurrent::{Gru, Lstm};
 pub use sequence::{Columns, PoolSteps, Positions, Transpose};
 pub use slice::Slice;
 pub use softmax::Softmax;
+pub use torchscript::{Held, TorchScript};
 pub use upsample2d::Upsample2d;
 
 pub use crate::experiment::spec::StepPooling;
@@ -55,7 +57,7 @@ use super::Shape;
 /// A parameter or buffer of an operation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Param {
-    /// Name within the operation: `weight`.
+    /// Name within the operation: `weight`; empty where the node's name is the whole name.
     pub name: &'static str,
     /// Extents; empty for a scalar.
     pub shape: Shape,
@@ -95,7 +97,8 @@ fn for_each_feature(name: &'static str, features: u32, role: ParamRole, value: f
 }
 
 /// What a parameter or buffer is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ParamRole {
     /// Weight of a convolution or linear layer, output channels first: trained, and prunable.
     Weight,
@@ -252,6 +255,10 @@ ops! {
     Lstm "lstm";
     /// Multi-head self-attention.
     Attention "attention";
+    /// A parameter or buffer of a program.
+    Held "held";
+    /// A program as a whole.
+    TorchScript "torchscript";
 }
 
 /// The pattern of all activations: functions of each value, without parameters. An arm of its own
@@ -286,6 +293,7 @@ impl Op {
             Self::Gru(gru) => gru.params(),
             Self::Lstm(lstm) => lstm.params(),
             Self::Attention(attention) => attention.params(),
+            Self::Held(held) => held.params(),
             any_activation!() => Vec::new(),
             Self::Input(_)
             | Self::Softmax(_)
@@ -304,7 +312,8 @@ impl Op {
             | Self::MaxPool1d(_)
             | Self::Columns(_)
             | Self::Transpose(_)
-            | Self::PoolSteps(_) => Vec::new(),
+            | Self::PoolSteps(_)
+            | Self::TorchScript(_) => Vec::new(),
         }
     }
 
@@ -320,6 +329,8 @@ impl Op {
     pub fn output(&self, inputs: &[&[u32]]) -> Result<Shape, String> {
         let output = match (self, inputs) {
             (Self::Input(input), []) => Ok(input.shape.clone()),
+            (Self::Held(held), []) => Ok(held.shape.clone()),
+            (Self::TorchScript(program), _) => Ok(program.output.clone()),
             (Self::Add(_), _) => Add::output(inputs),
             (Self::Mul(_), _) => Mul::output(inputs),
             (Self::Concat(concat), _) => concat.output(inputs),
@@ -367,7 +378,9 @@ impl Op {
             | Self::Mul(_)
             | Self::Concat(_)
             | Self::PoolSteps(_)
-            | Self::Attention(_) => Err("it reads one node".to_owned()),
+            | Self::Attention(_)
+            | Self::Held(_)
+            | Self::TorchScript(_) => Err("it reads one node".to_owned()),
         }
     }
 
@@ -425,7 +438,9 @@ impl Op {
             | Self::Conv1d(_)
             | Self::Embedding(_)
             | Self::Columns(_)
-            | Self::Transpose(_) => 0,
+            | Self::Transpose(_)
+            | Self::Held(_)
+            | Self::TorchScript(_) => 0,
         }
     }
 }

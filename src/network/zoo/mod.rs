@@ -22,7 +22,7 @@ mod vgg;
 pub use error::{BuildError, BuildFault, Place};
 
 use super::op::Interpolation;
-use super::{Network, Op, ShapeError};
+use super::{Network, Op, ShapeError, Task};
 use crate::experiment::spec::{Data, Model};
 
 /// Builds an architecture for the examples and classes of a dataset.
@@ -31,6 +31,23 @@ use crate::experiment::spec::{Data, Model};
 /// As [`build`].
 pub fn build_for(model: &Model, data: &Data) -> Result<Network, BuildError> {
     build_with(model, &data.shape(), data.tokens(), data.classes())
+}
+
+/// The network of a file that was made elsewhere: an architecture, or where there is none a program that
+/// takes the examples of a dataset and gives its classes.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_imported(model: Option<&Model>, data: &Data) -> Result<Network, BuildError> {
+    if let Some(model) = model {
+        return build_for(model, data);
+    }
+    let input = data.shape();
+    let mut output = vec![data.classes()];
+    if data.task() == Task::Segmentation {
+        output.extend(&input[1..]);
+    }
+    Ok(Network::of_program(&input, data.tokens(), &output))
 }
 
 /// Builds an architecture for examples of one shape and a number of classes.

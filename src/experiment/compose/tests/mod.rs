@@ -11,8 +11,6 @@ use std::time::{Duration, Instant};
 
 use expect_test::{Expect, expect};
 
-use super::compose;
-use crate::experiment::sources::Sources;
 use crate::experiment::spec::Stage;
 use crate::experiment::{Alone, Checked, Code, Faults, Files, load, name};
 
@@ -468,26 +466,6 @@ fn a_few_lines_cannot_grow_without_end() {
         files.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
     let faults = load_child("extends = '0.toml'\nname = 'x'", &files, &[]).unwrap_err();
     assert_eq!(codes(&faults), [Code::TooLarge.as_str()]);
-}
-
-#[test]
-fn ten_thousand_uses_take_no_time_that_matters() {
-    let uses = |count: usize| {
-        let factors = lines(0..count, |n| format!("layer{n} = '$factor'"));
-        format!(
-            "{SMALL}[vars]\nfactor = 0.5\n[stage.dense.pretrain.learning-rate-factors]\n{factors}"
-        )
-    };
-    let time = |text: &str| {
-        let start = Instant::now();
-        let mut sources = Sources::new("uses.toml", text);
-        assert!(compose(&mut sources, &Alone, &[]).faults.is_empty());
-        start.elapsed()
-    };
-    let (few, many) = (uses(1_000), uses(10_000));
-    let few = (0..5).map(|_| time(&few)).min().unwrap();
-    let many = (0..5).map(|_| time(&many)).min().unwrap();
-    assert!(many < few * 40, "1,000 uses take {few:?}, 10,000 take {many:?}");
 }
 
 #[test]
