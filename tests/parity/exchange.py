@@ -4,6 +4,9 @@ There: torchvision's weights as a safetensors file, an `import` stage, and the l
 Back: the checkpoint of a stage that graftwork trained, `load_state_dict(strict=True)`, and the loss that
 PyTorch computes. The weights must come back to the bit, and both losses must agree.
 
+Some of them go there as TorchScript programs, too, and are trained further; what `graftwork export` writes of
+them is loaded into the program in Python, whose loss must be graftwork's.
+
 `graftwork export` writes each stage once more, as safetensors that load strictly and as an ONNX model that
 onnx.checker accepts and onnxruntime runs; its outputs must be PyTorch's. Other networks, among them some
 written layer by layer with every operation, have no counterpart in torchvision: the loss of their ONNX models
@@ -40,6 +43,13 @@ NETWORKS = [
     ("mobilenet_v2", "mobilenet-v2 = {}", 32),
     ("shufflenet_v2_x1_0", "shufflenet-v2 = {}", 32),
 ]
+
+# Networks that go there as TorchScript programs, and how they become such.
+PROGRAMS = {
+    "resnet18": torch.jit.script,
+    "densenet121": torch.jit.script,
+    "mobilenet_v2": lambda model: torch.jit.trace(model.eval(), torch.zeros(2, 3, 32, 32)),
+}
 
 # The others of the zoo, on the same images and on texts; the columns of an image are a sequence.
 IMAGES = {
@@ -121,6 +131,8 @@ def exchange(graftwork: Path, folder: Path) -> int:
     for name, _, _ in NETWORKS:
         model = formula.fill(build(name))
         save_file(model.state_dict(), folder / f"{name}.safetensors")
+        if name in PROGRAMS:
+            PROGRAMS[name](model).save(folder / f"{name}.pt")
     common = [graftwork, "--data", "data", "--results", "results"]
     subprocess.run([*common, "run", "job.toml", "--device", "cpu"], cwd=folder, check=True, stdout=sys.stderr)
     answer = subprocess.run([*common, "query", "--format", "json", QUERY], cwd=folder, check=True, capture_output=True)
@@ -141,6 +153,12 @@ def exchange(graftwork: Path, folder: Path) -> int:
             error = onnx_error(common, folder, stage, model, prepared(images, size))
             model.load_state_dict(load_file(export(common, folder, stage, "safetensors")), strict=True)
             failures += report(stage, row["value"], theirs, error, agrees)
+    for name in PROGRAMS:
+        for stage in ("program", "further"):
+            stage = f"{stage}-{name.replace('_', '-')}"
+            program = torch.jit.load(folder / f"{name}.pt")
+            program.load_state_dict(load_file(export(common, folder, stage, "safetensors")), strict=True)
+            failures += report(stage, stages[stage]["value"], loss(program.eval(), images, image_labels, 32))
     inputs = {name: prepared(images, 32).numpy() for name in ("layers", *IMAGES)} | dict.fromkeys(TEXTS, texts)
     for name, given in inputs.items():
         session = onnxruntime.InferenceSession(export(common, folder, name, "onnx"))
@@ -152,7 +170,7 @@ def exchange(graftwork: Path, folder: Path) -> int:
         model = segmentation.build(name, CLASSES + 1).eval()
         model.load_state_dict(load_file(export(common, folder, name, "safetensors")), strict=True)
         failures += report(name, 0.0, 0.0, onnx_error(common, folder, name, model, pixels))
-    print(f"exchange: {2 * len(NETWORKS) + len(inputs) + len(SEGMENTATION)} networks compared, {failures} differences")
+    print(f"exchange: {2 * len(NETWORKS) + 2 * len(PROGRAMS) + len(inputs) + len(SEGMENTATION)} networks compared, {failures} differences")
     return 1 if failures else 0
 
 
@@ -254,6 +272,20 @@ model.{model}
 
 [stage.trained-{stage}.pretrain]
 model.{model}
+{data}
+epochs = 1
+optimizer.sgd = {{ learning-rate = 0.01 }}
+"""
+    for name in PROGRAMS:
+        stage = name.replace("_", "-")
+        data = "data.cifar10 = { batch-size = 32, val-fraction = 0.0 }"
+        text += f"""
+[stage.program-{stage}.import]
+file = "{name}.pt"
+{data}
+
+[stage.further-{stage}.finetune]
+from = "program-{stage}"
 {data}
 epochs = 1
 optimizer.sgd = {{ learning-rate = 0.01 }}
