@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::files::{self, Read};
 use super::{Context, Outcome, show};
-use crate::experiment::spec::Model;
+use crate::experiment::spec::{Model, Newsgroups};
 use crate::experiment::{Checked, architectures, label};
 use crate::network::{Extents, Layer, Network, ShapeError, Task, dot, zoo};
 use crate::table;
@@ -25,7 +25,7 @@ const NOT_KNOWN: &str =
 /// Shows a network layer by layer: a stage's, or an architecture's.
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "graftwork network FILE STAGE [--set KEY=VALUE]\n       \
-    graftwork network --arch NAME [--input 3x224x224] [--classes N]")]
+    graftwork network --arch NAME [--input 3x224x224] [--classes N] [--words N]")]
 pub(super) struct Args {
     /// The experiment file
     #[arg(required_unless_present = "arch")]
@@ -45,6 +45,9 @@ pub(super) struct Args {
     /// With --arch: number of classes
     #[arg(long, value_name = "N", default_value_t = 1000, requires = "arch", value_parser = clap::value_parser!(u32).range(1..))]
     classes: u32,
+    /// With --arch: words that are known, for a network that reads texts of --input words
+    #[arg(long, value_name = "N", requires = "arch", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    words: Option<u32>,
     /// Writes the graph of the layers and nothing else
     #[arg(long)]
     graph: Option<Format>,
@@ -65,7 +68,7 @@ struct Variant {
 
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     let variants = match (&args.arch, &args.file, &args.stage) {
-        (Some(arch), ..) => vec![architecture(arch, &args.input, args.classes)?],
+        (Some(arch), ..) => vec![architecture(arch, args)?],
         (None, Some(file), Some(stage)) => match stages(file, stage, &args.sets)? {
             Some(variants) => variants,
             None => return Ok(Outcome::Usage),
@@ -110,7 +113,7 @@ fn stages(file: &Path, stage: &str, sets: &[String]) -> anyhow::Result<Option<Ve
 }
 
 /// The network of an architecture, given by name or as in an experiment file.
-fn architecture(arch: &str, input: &[u32], classes: u32) -> anyhow::Result<Variant> {
+fn architecture(arch: &str, args: &Args) -> anyhow::Result<Variant> {
     let name = arch.split('=').next().unwrap_or_default().trim();
     if !architectures().contains(&name) {
         anyhow::bail!(
@@ -125,8 +128,15 @@ fn architecture(arch: &str, input: &[u32], classes: u32) -> anyhow::Result<Varia
             error.message()
         )
     })?;
-    let network = zoo::build(&model, input, classes).with_context(|| {
-        format!("`{name}` cannot take examples of {} (--input)", Extents(input))
+    let build = |words: Option<u32>| {
+        let tokens = words.map(|words| words + Newsgroups::FIRST_WORD);
+        zoo::build_with(&model, &args.input, tokens, args.classes)
+    };
+    let network = build(args.words).with_context(|| {
+        let reads_texts = args.words.is_none() && build(Some(1)).is_ok();
+        let hint =
+            if reads_texts { "; it reads texts of so many words: add --words N" } else { "" };
+        format!("`{name}` cannot take examples of {} (--input{hint})", Extents(&args.input))
     })?;
     Ok(Variant { settings: Vec::new(), network })
 }

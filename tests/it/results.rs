@@ -568,15 +568,23 @@ epochs = 1
     assert_eq!(code, 0);
     assert!(graph.starts_with("digraph \"lenet5\" {\n"), "{graph}");
     assert!(graph.contains("  \"conv1\" -> \"relu1\";\n"), "{graph}");
+    let texts = ["network", "--arch", "text-mean", "--input", "256", "--classes", "2"];
+    let (code, texts, _) = run(folder.path(), &[&texts[..], &["--words", "1000"]].concat());
+    assert_eq!(code, 0);
+    assert!(texts.starts_with("text-mean: input 256, 2 classes\n"), "{texts}");
     let refused = |arguments: &[&str]| run(folder.path(), &[&["network"], arguments].concat()).2;
     expect![[r#"
         error: `lenet5` cannot take examples of 1×8×8 (--input): layer `conv2` (conv2d) cannot take an input of 20×2×2: its 5×5 kernel does not fit
         error: --arch cannot be `mlp = { hiden = [3] }`: unknown field `hiden`, expected one of `hidden`, `batch-norm`, `dropout`; settings are written as in an experiment file: `mlp = { hidden = [300, 100] }`
+        error: `text-mean` cannot take examples of 256 (--input; it reads texts of so many words: add --words N): layer `embedding` (embedding) cannot take an input of 256: it takes the numbers of words in a row
+        error: `resnet18` cannot take examples of 256 (--input): layer `conv1` (conv2d) cannot take an input of 256: it takes channels, height and width
     "#]]
     .assert_eq(
         &[
             refused(&["--arch", "lenet5", "--input", "1x8x8"]),
             refused(&["--arch", "mlp = { hiden = [3] }"]),
+            refused(&["--arch", "text-mean", "--input", "256"]),
+            refused(&["--arch", "resnet18", "--input", "256"]),
         ]
         .concat(),
     );

@@ -59,8 +59,13 @@ pub fn build(model: &Model, input: &[u32], classes: u32) -> Result<Network, Buil
     build_with(model, input, None, classes)
 }
 
+/// Builds an architecture as [`build`] does, for examples that may be numbers of words.
+///
 /// - tokens: how many numbers of words there are, where an example is numbers of words
-fn build_with(
+///
+/// # Errors
+/// As [`build`].
+pub fn build_with(
     model: &Model,
     input: &[u32],
     tokens: Option<u32>,
