@@ -531,7 +531,9 @@ mod tests {
         free(schemars::schema_for!(Stage).as_value(), "", &mut found);
         found.sort();
         found.dedup();
-        assert_eq!(found, ["files", "inputs", "learning-rate-factors", "params"]);
+        let legal =
+            ["files", "floors", "inputs", "layer-sparsity", "learning-rate-factors", "params"];
+        assert_eq!(found, legal);
     }
 
     #[test]

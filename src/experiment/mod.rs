@@ -19,6 +19,7 @@ mod meaning;
 mod networks;
 mod path;
 mod program;
+mod pruning;
 mod repeats;
 mod rewind;
 mod schema;

@@ -10,6 +10,7 @@ use super::fit;
 use super::grammar::Names;
 use super::meaning::Variant;
 use super::program;
+use super::pruning;
 use super::rewind;
 use super::spec::{
     Adapt, Content, Data, EarlyStopping, Evaluate, Finetune, Import, Keep, Loss, Model, Optimizer,
@@ -80,6 +81,7 @@ pub(super) fn analyse(
         Stage::Prune(prune) => {
             let data = prune.data.as_ref();
             faults.extend(program::prune(site, prune, from.as_deref()));
+            pruning::check(site, prune, faults);
             faults.extend(data.and_then(|data| fits("data", data, from.as_deref())));
             let point = points.first();
             faults
@@ -136,6 +138,11 @@ impl Site<'_> {
     /// Where a key stands; where the file leaves it out, where the stage's name stands.
     pub(super) fn key(&self, keys: &[&str]) -> Span {
         self.entry(keys).map_or(self.key, |entry| entry.key)
+    }
+
+    /// Whether the file states a key.
+    pub(super) fn is_stated(&self, keys: &[&str]) -> bool {
+        self.entry(keys).is_some()
     }
 
     /// Where a value stands; where the file leaves it out, where the stage's name stands.

@@ -31,8 +31,14 @@ pub(super) fn import(site: &Site<'_>, import: &Import, faults: &mut Vec<Fault>) 
 pub(super) fn prune(site: &Site<'_>, prune: &Prune, network: Option<&Network>) -> Option<Fault> {
     network.filter(|network| network.is_program())?;
     match prune.criterion {
-        Criterion::MaxEntropy(_) | Criterion::MinMse(_) => {}
-        Criterion::Magnitude(_) | Criterion::Random(_) | Criterion::SparseOpt(_) => return None,
+        Criterion::MaxEntropy(_) | Criterion::MinMse(_) | Criterion::Synflow(_) => {}
+        Criterion::Magnitude(_)
+        | Criterion::Random(_)
+        | Criterion::Taylor(_)
+        | Criterion::Snip(_)
+        | Criterion::Grasp(_)
+        | Criterion::Lamp(_)
+        | Criterion::SparseOpt(_) => return None,
     }
     let message = format!(
         "`{}` looks at what goes through the layers, and those of a TorchScript program are not known",
@@ -40,7 +46,7 @@ pub(super) fn prune(site: &Site<'_>, prune: &Prune, network: Option<&Network>) -
     );
     let fault = site.fault(Code::Program, site.choice(&["criterion"]), &message);
     Some(fault.label("needs the layers").help(format!(
-        "choose one that looks at the weights alone: magnitude, random, sparse-opt; {REMEDY}"
+        "choose one that looks at weights and gradients alone: magnitude, lamp, random, taylor, snip, grasp, sparse-opt; {REMEDY}"
     )))
 }
 

@@ -1,21 +1,28 @@
 //! Criteria and masks: which weights of a network go.
 //!
-//! - [`selection`]: from scores to masks, exact to one weight
+//! - [`selection`]: from scores to masks, exact to one weight; [`allocation`]: how layers share a
+//!   number of weights out; [`groups`]: what goes as a whole
+//! - [`gradients`]: scores from the gradient on labelled images; [`synflow`]: without data
 //! - [`calibration`]: what layers see when training images pass through the network
-//! - [`min_mse`]: least change of every layer's output, by [`obs`] (optimal brain surgeon)
+//! - [`min_mse`]: least change of every layer's output, by [`obs`] (optimal brain surgeon) or [`blocked`] (`SparseGPT`)
 //! - [`max_entropy`]: largest joint entropy of the units that stay
 //! - [`sparse_opt`]: proximal L1 training; [`ista`] is its solver on small problems
 //!
 //! A criterion sets masks (and may change weights, as its paper says); masks that are there already
 //! stay. What is masked is exactly zero, here and in every later stage.
 
+pub mod allocation;
+pub mod blocked;
 pub mod calibration;
+pub mod gradients;
+pub mod groups;
 pub mod ista;
 pub mod max_entropy;
 pub mod min_mse;
 pub mod obs;
 pub mod selection;
 pub mod sparse_opt;
+pub mod synflow;
 
 #[cfg(test)]
 mod tests;
@@ -121,6 +128,27 @@ pub fn prunable(model: &Model, exclude: &[String]) -> Result<Vec<Prunable>, Stag
 /// Han et al. 2015, "Learning both Weights and Connections", <https://arxiv.org/abs/1506.02626>.
 pub fn magnitude(model: &Model, layers: &[Prunable]) -> Vec<Tensor> {
     layers.iter().map(|layer| no_grad(|| layer.weight(model).abs())).collect()
+}
+
+/// A weight's square as a share of the squares of its layer that are not smaller; of equals the later
+/// counts as the larger. The largest of a layer has 1, so that layers can be compared.
+///
+/// Lee et al. 2021, "Layer-adaptive Sparsity for the Magnitude-based Pruning",
+/// <https://arxiv.org/abs/2010.07611>, equation 3.
+pub fn lamp(model: &Model, layers: &[Prunable]) -> Vec<Tensor> {
+    let scores = layers.iter().map(|layer| {
+        let weight = layer.weight(model).to_device(Device::Cpu).to_kind(Kind::Double);
+        lamp_scores(&weight.reshape([-1]).square())
+    });
+    scores.collect()
+}
+
+fn lamp_scores(squares: &Tensor) -> Tensor {
+    let (sorted, order) = squares.sort_stable(true, 0, false);
+    let not_smaller = sorted.flip([0]).cumsum(0, Kind::Double).flip([0]);
+    // A layer of zeros: 0/0 is no score.
+    let scores = &sorted / not_smaller.clamp_min(f64::MIN_POSITIVE);
+    squares.zeros_like().index_copy(0, &order, &scores)
 }
 
 /// Uniform scores from the seed: the control.

@@ -31,17 +31,45 @@ pub struct Elimination {
 /// - inverse: `[d, d]`, `f64`, on the CPU: the inverse of a positive definite H
 /// - weights: `d` values
 pub fn eliminate(inverse: &Tensor, weights: &[f64]) -> Elimination {
+    let groups = vec![0; weights.len()];
+    eliminate_groups(inverse, weights, &groups, &mut [weights.len()])
+}
+
+/// The same where a group of weights loses as many as it can spare; the others stay and are not in the
+/// order.
+///
+/// - groups: the group of each weight
+/// - spare: for each group how many it can lose; what is left of it at the end
+pub fn eliminate_groups(
+    inverse: &Tensor,
+    weights: &[f64],
+    groups: &[usize],
+    spare: &mut [usize],
+) -> Elimination {
     let mut row = Row::new(inverse, weights);
     let mut elimination = Elimination { order: Vec::new(), losses: Vec::new() };
     let mut inverse = inverse.shallow_clone();
-    while !row.alive.is_empty() {
+    let mut left: usize = {
+        let mut sizes = vec![0; spare.len()];
+        for &group in groups {
+            sizes[group] += 1;
+        }
+        sizes.iter().zip(&*spare).map(|(&size, &spare)| spare.min(size)).sum()
+    };
+    while left > 0 {
         let mut factors = Factors { values: Vec::new(), width: row.alive.len() };
-        for _ in 0..BLOCK.min(row.alive.len()) {
-            let (index, loss) = row.remove_cheapest(&inverse, &mut factors);
+        for _ in 0..BLOCK.min(left) {
+            let may_go = |index: u32| spare[groups[index as usize]] > 0;
+            let cheapest = row.cheapest(&may_go);
+            let (index, loss) = row.remove(cheapest, &inverse, &mut factors);
+            spare[groups[index as usize]] -= 1;
             elimination.order.push(index);
             elimination.losses.push(loss);
+            left -= 1;
         }
-        inverse = row.compact(&inverse, &factors);
+        if left > 0 {
+            inverse = row.compact(&inverse, &factors);
+        }
     }
     elimination
 }
@@ -76,8 +104,7 @@ impl Row {
         }
     }
 
-    fn remove_cheapest(&mut self, inverse: &Tensor, factors: &mut Factors) -> (u32, f64) {
-        let cheapest = self.cheapest();
+    fn remove(&mut self, cheapest: usize, inverse: &Tensor, factors: &mut Factors) -> (u32, f64) {
         let width = self.alive.len();
         let column = &mut self.column[..width];
         inverse.get(cheapest as i64).copy_data(column, width);
@@ -101,11 +128,12 @@ impl Row {
         (self.alive[cheapest], 0.5 * weight * weight / pivot)
     }
 
-    fn cheapest(&self) -> usize {
+    fn cheapest(&self, may_go: &dyn Fn(u32) -> bool) -> usize {
         let mut best = (f64::INFINITY, usize::MAX);
         for place in 0..self.alive.len() {
             let cost = self.weights[place] * self.weights[place] / self.diagonal[place];
-            if !self.removed[place] && (cost < best.0 || best.1 == usize::MAX) {
+            let is_open = !self.removed[place] && may_go(self.alive[place]);
+            if is_open && (cost < best.0 || best.1 == usize::MAX) {
                 best = (cost, place);
             }
         }

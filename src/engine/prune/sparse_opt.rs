@@ -16,13 +16,14 @@
 //! debiasing (masked training without penalty, which undoes the shrinkage) may bring them back.
 
 use graftwork::experiment::spec::{
-    Keep, Loss, Optimizer, Precision, Schedule, Scope, Sgd, SparseOpt, Training, Warmup,
+    Keep, Loss, Optimizer, Precision, Schedule, Sgd, SparseOpt, Training, Warmup,
 };
 use indexmap::IndexMap;
 use tch::{Kind, Tensor};
 
 use super::ista::{kkt_violation, soft_threshold};
-use super::{Prunable, magnitude, selection};
+use super::selection::{self, Target};
+use super::{Prunable, magnitude};
 use crate::data::Splits;
 use crate::model::{Mode, Model};
 use crate::random;
@@ -46,10 +47,9 @@ pub fn prune(
     layers: &[Prunable],
     data: &Splits,
     settings: &SparseOpt,
-    sparsity: f64,
-    scope: Scope,
+    target: &Target,
 ) -> Result<Ended, StageError> {
-    let budget = selection::budget(model, layers, sparsity, scope)?;
+    let budget = selection::budget(model, layers, target)?;
     let (loss, seed) = (Loss::default(), context.job.seed);
     let mut objective = Proximal {
         labelled: Supervised::new(data, &loss, seed),
@@ -59,7 +59,7 @@ pub fn prune(
         step: 0,
         steps: u64::from(settings.epochs) * data.train.steps() as u64,
     };
-    for (members, zeros) in budget.pools {
+    for (members, zeros) in budget.pools.clone() {
         let pool = Pool::new(model, layers, members, zeros, settings, objective.steps);
         objective.pools.push(pool);
     }
@@ -70,7 +70,7 @@ pub fn prune(
     }
     report(context, model, &objective, data, settings);
     let scores = magnitude(model, layers);
-    selection::mask_lowest(model, layers, &scores, sparsity, scope)?;
+    selection::mask_lowest(model, layers, &scores, &budget)?;
 
     let mut labelled = Supervised::new(data, &loss, seed);
     let training = self::training(settings, settings.debias_epochs);

@@ -6,17 +6,19 @@ use graftwork::protocol::Point;
 use super::{Context, Ended, StageError, point};
 use crate::data::Splits;
 use crate::model::{Model, Parameter};
-use crate::prune::{self, Prunable, max_entropy, min_mse, selection, sparse_opt};
+use crate::prune::selection::{self, Target};
+use crate::prune::{self, Prunable, gradients, max_entropy, min_mse, sparse_opt, synflow};
 use crate::random;
 
 pub(super) fn run(stage: &Prune, context: &mut Context<'_>) -> Result<Ended, StageError> {
     let mut model = context.input("from")?;
     let data = open(stage, context, &model)?;
-    if let (Criterion::SparseOpt(_), Some(data)) = (&stage.criterion, &data)
-        && let Some(domain) = model.domain_for(&data.name)
-    {
-        // As in `finetune`: what is trained has one domain.
-        model = model.into_domain(domain);
+    if let Some(data) = data.as_ref().filter(|_| stage.criterion.needs_labels()) {
+        labels_fit(&stage.criterion, &model, data)?;
+        // As in `finetune`: what learns from labels has one domain.
+        if let Some(domain) = model.domain_for(&data.name) {
+            model = model.into_domain(domain);
+        }
     }
     let layers = prune::prunable(&model, &stage.exclude)?;
     if apply(stage, context, &mut model, &layers, data.as_ref())? == Ended::Stopped {
@@ -41,10 +43,7 @@ fn epochs(criterion: &Criterion) -> u64 {
         Criterion::SparseOpt(settings) => {
             u64::from(settings.epochs) + u64::from(settings.debias_epochs).max(1)
         }
-        Criterion::Magnitude(_)
-        | Criterion::Random(_)
-        | Criterion::MaxEntropy(_)
-        | Criterion::MinMse(_) => 0,
+        _ => 0,
     }
 }
 
@@ -66,6 +65,19 @@ fn fits(model: &Model, data: &Splits) -> bool {
     model.network().classes().is_ok_and(|classes| classes == data.classes)
 }
 
+fn labels_fit(criterion: &Criterion, model: &Model, data: &Splits) -> Result<(), StageError> {
+    if fits(model, data) {
+        return Ok(());
+    }
+    Err(StageError::Unfit(format!(
+        "{} learns from the labels of `{}`, which has {} classes, and the network has {}; state `data` that it was trained on",
+        criterion.name(),
+        data.name,
+        data.classes,
+        model.network().classes().unwrap_or(0)
+    )))
+}
+
 fn apply(
     stage: &Prune,
     context: &mut Context<'_>,
@@ -74,27 +86,40 @@ fn apply(
     data: Option<&Splits>,
 ) -> Result<Ended, StageError> {
     let seed = context.job.seed;
-    let (sparsity, scope) = (stage.sparsity, stage.scope);
+    let target = Target::of(stage);
     let data = || data.expect("opened for every criterion that needs it");
-    let calibration = |samples: u32| {
+    let sample = |samples: u32| {
         let mut rng = random::stream(seed, "calibration", 0);
-        data().train.as_set().sample(samples as usize, &mut rng).inputs
+        data().train.as_set().sample(samples as usize, &mut rng)
     };
-    match &stage.criterion {
-        Criterion::Magnitude(_) => {
-            let scores = prune::magnitude(model, layers);
-            selection::mask_lowest(model, layers, &scores, sparsity, scope)?;
+    let budget = |model: &Model| selection::budget(model, layers, &target);
+    let scores = match &stage.criterion {
+        Criterion::Magnitude(_) => prune::magnitude(model, layers),
+        Criterion::Random(_) => prune::random(model, layers, seed),
+        Criterion::Lamp(_) => prune::lamp(model, layers),
+        Criterion::Taylor(settings) => {
+            let batch = sample(settings.calibration_samples);
+            gradients::taylor(model, layers, &batch, settings.squared)
         }
-        Criterion::Random(_) => {
-            let scores = prune::random(model, layers, seed);
-            selection::mask_lowest(model, layers, &scores, sparsity, scope)?;
+        Criterion::Snip(settings) => {
+            gradients::taylor(model, layers, &sample(settings.calibration_samples), false)
+        }
+        Criterion::Grasp(settings) => {
+            let batch = sample(settings.calibration_samples);
+            gradients::grasp(model, layers, &batch, settings.temperature)
+        }
+        Criterion::Synflow(settings) => {
+            let budget = budget(model)?;
+            synflow::prune(model, layers, &budget, settings.rounds)?;
+            return Ok(Ended::Done);
         }
         Criterion::MaxEntropy(settings) => {
-            let images = calibration(settings.calibration_samples);
-            max_entropy::prune(model, layers, &images, sparsity, scope)?;
+            let images = sample(settings.calibration_samples).inputs;
+            max_entropy::prune(model, layers, &images, target.sparsity, target.scope)?;
+            return Ok(Ended::Done);
         }
         Criterion::MinMse(settings) => {
-            let images = calibration(settings.calibration_samples);
+            let images = sample(settings.calibration_samples).inputs;
             let (recorder, stop) = (&mut *context.recorder, context.stop);
             let mut progress = |done: u64, total: u64| {
                 if done.is_multiple_of(16) || done == total {
@@ -102,28 +127,14 @@ fn apply(
                 }
                 !stop.load(std::sync::atomic::Ordering::Relaxed)
             };
-            return min_mse::prune(
-                model,
-                layers,
-                &images,
-                settings,
-                sparsity,
-                scope,
-                &mut progress,
-            );
+            return min_mse::prune(model, layers, &images, settings, &target, &mut progress);
         }
         Criterion::SparseOpt(settings) => {
-            if !fits(model, data()) {
-                return Err(StageError::Unfit(format!(
-                    "sparse-opt trains on the labels of `{}`, which has {} classes, and the network has {}",
-                    data().name,
-                    data().classes,
-                    model.network().classes().unwrap_or(0)
-                )));
-            }
-            return sparse_opt::prune(context, model, layers, data(), settings, sparsity, scope);
+            return sparse_opt::prune(context, model, layers, data(), settings, &target);
         }
-    }
+    };
+    let budget = budget(model)?;
+    selection::mask_lowest(model, layers, &scores, &budget)?;
     Ok(Ended::Done)
 }
 

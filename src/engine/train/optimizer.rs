@@ -23,16 +23,21 @@ pub struct Optimizer {
 /// Prefix of the names of an auxiliary network's parameters.
 pub(super) const AUXILIARY: &str = "auxiliary.";
 
-/// A layer's factor on the learning rate: that of the pattern with the most characters besides `*`
-/// among those that match, of equals the first in the alphabet.
+/// What holds for a layer: the rule of the pattern with the most characters besides `*` among those
+/// that match, of equals the first in the alphabet.
 ///
 /// The order of the patterns in the file does not count, since it does not enter a stage's key.
-fn factor(factors: &IndexMap<String, f64>, layer: &str) -> f64 {
-    let matching = factors.iter().filter(|(pattern, _)| matches(pattern, layer));
+pub fn most_exact<'a>(rules: &'a IndexMap<String, f64>, layer: &str) -> Option<&'a f64> {
+    let matching = rules.iter().filter(|(pattern, _)| matches(pattern, layer));
     let most_exact = matching.max_by_key(|(pattern, _)| {
         (pattern.chars().filter(|&character| character != '*').count(), Reverse(*pattern))
     });
-    most_exact.map_or(1.0, |(_, &factor)| factor)
+    most_exact.map(|(_, rule)| rule)
+}
+
+/// A layer's factor on the learning rate.
+fn factor(factors: &IndexMap<String, f64>, layer: &str) -> f64 {
+    most_exact(factors, layer).copied().unwrap_or(1.0)
 }
 
 /// One trained parameter.

@@ -36,7 +36,8 @@ pub use model::{
     TransformerEncoder, Unet, UnetUpsampling, Vgg,
 };
 pub use prune::{
-    Criterion, Hessian, Magnitude, MaxEntropy, MinMse, Prune, Random, RewindTo, Scope, SparseOpt,
+    Allocation, Criterion, Granularity, Grasp, Hessian, Lamp, Magnitude, MaxEntropy, MinMse, Prune,
+    Random, RewindTo, Scope, Snip, SparseOpt, Synflow, Taylor,
 };
 pub use stage::{Evaluate, Finetune, Pretrain, Stage, StageKind};
 pub use sweep::Sweep;

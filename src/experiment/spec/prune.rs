@@ -1,5 +1,6 @@
 //! The prune stage: criteria, scope, target.
 
+use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,29 @@ pub struct Prune {
     /// Over what the fraction is taken.
     #[serde(default)]
     pub scope: Scope,
+    /// How layers share the sparsity out, in place of `scope`; the total is met to one weight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocation: Option<Allocation>,
+    /// The fraction of a layer's weights that stay at least, by layer pattern. Of the patterns that match
+    /// a layer the one with the most characters besides `*` counts.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    #[schemars(extend(
+        "x-names" = "layer",
+        "additionalProperties" = { "type": "number", "minimum": 0.0, "maximum": 1.0 }
+    ))]
+    pub floors: IndexMap<String, f64>,
+    /// Exactly this sparsity of a layer, by layer pattern as in `floors`; the other layers make up for
+    /// the total.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    #[schemars(extend(
+        "x-names" = "layer",
+        "additionalProperties" = { "type": "number", "minimum": 0.0, "exclusiveMaximum": 1.0 }
+    ))]
+    pub layer_sparsity: IndexMap<String, f64>,
+    /// What goes as a whole. With a pattern such as `2:4` every layer has the pattern's sparsity, and
+    /// `sparsity` states it, too.
+    #[serde(default)]
+    pub granularity: Granularity,
     /// Layers that keep all their weights, by name pattern; they do not count towards `sparsity`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-names" = "layer"))]
@@ -58,6 +82,58 @@ pub enum Scope {
     Layer,
 }
 
+/// What goes as a whole.
+///
+/// A row of a weight is all that makes one output: a row of a linear layer, a filter of a convolution.
+/// The weights of a pattern are consecutive along the row, of a convolution along its flattened axes,
+/// the input's channels slowest. A last group that is not full keeps as many as a full one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Granularity {
+    /// Single weights.
+    #[default]
+    Weight,
+    /// Whole rows of weights, by the sum of their scores; the target is met to within one row.
+    Row,
+    /// One of every four consecutive weights stays.
+    #[serde(rename = "1:4")]
+    OneOfFour,
+    /// Two of every four consecutive weights stay (Mishra et al. 2021, arXiv 2104.08378).
+    #[serde(rename = "2:4")]
+    TwoOfFour,
+    /// Four of every eight consecutive weights stay.
+    #[serde(rename = "4:8")]
+    FourOfEight,
+}
+
+impl Granularity {
+    /// How many of how many consecutive weights stay, where it is a pattern.
+    pub fn pattern(self) -> Option<(usize, usize)> {
+        match self {
+            Self::Weight | Self::Row => None,
+            Self::OneOfFour => Some((1, 4)),
+            Self::TwoOfFour => Some((2, 4)),
+            Self::FourOfEight => Some((4, 8)),
+        }
+    }
+}
+
+/// How layers share a sparsity out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Allocation {
+    /// Every layer the same density.
+    Uniform,
+    /// Densities in proportion to the sum of a weight's extents over their product (Erdős–Rényi kernel:
+    /// Evci et al. 2020, arXiv 1911.11134); a layer that would be denser than whole stays whole.
+    Erk,
+    /// The densities that ranking all weights by `lamp` gives (Lee et al. 2021, arXiv 2010.07611).
+    Lamp,
+    /// The densities of least total loss by the criterion's own scores, each layer's loss as a share of
+    /// what removing all of it would cost; with the corrections of `min-mse` of its output's energy.
+    LossOptimal,
+}
+
 /// What decides which weights go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -66,6 +142,21 @@ pub enum Criterion {
     Magnitude(Magnitude),
     /// Weights go at random: the control.
     Random(Random),
+    /// Weights go whose removal changes the loss least to first order, `|w · ∂L/∂w|` (Molchanov et al.
+    /// 2019, arXiv 1906.10771).
+    Taylor(Taylor),
+    /// The connection sensitivity `|w · ∂L/∂w|` on one batch, meant for a network before its training
+    /// (Lee et al. 2019, arXiv 1810.02340).
+    Snip(Snip),
+    /// Weights go whose removal keeps most of the gradient's norm, meant for a network before its training
+    /// (Wang et al. 2020, arXiv 2002.07376).
+    Grasp(Grasp),
+    /// Synaptic flow: looks at no data and empties no layer, in many small rounds (Tanaka et al. 2020,
+    /// arXiv 2006.05467).
+    Synflow(Synflow),
+    /// Magnitude that layers can be compared by: a weight's square as a share of the squares of its layer
+    /// that are not smaller (Lee et al. 2021, arXiv 2010.07611).
+    Lamp(Lamp),
     /// Keeps the units and channels whose activations have the largest joint entropy.
     ///
     /// Gaussian model, greedy maximum-entropy sampling: a unit that the kept ones predict carries no
@@ -83,14 +174,24 @@ impl Criterion {
     /// Whether the criterion looks at data.
     pub fn needs_data(&self) -> bool {
         match self {
-            Self::Magnitude(_) | Self::Random(_) => false,
-            Self::MaxEntropy(_) | Self::MinMse(_) | Self::SparseOpt(_) => true,
+            Self::Magnitude(_) | Self::Random(_) | Self::Synflow(_) | Self::Lamp(_) => false,
+            Self::Taylor(_)
+            | Self::Snip(_)
+            | Self::Grasp(_)
+            | Self::MaxEntropy(_)
+            | Self::MinMse(_)
+            | Self::SparseOpt(_) => true,
         }
+    }
+
+    /// Whether the criterion looks at labels.
+    pub fn needs_labels(&self) -> bool {
+        matches!(self, Self::Taylor(_) | Self::Snip(_) | Self::Grasp(_) | Self::SparseOpt(_))
     }
 
     /// Whether a random draw (of weights or of calibration images) takes part.
     pub fn is_random(&self) -> bool {
-        !matches!(self, Self::Magnitude(_))
+        !matches!(self, Self::Magnitude(_) | Self::Synflow(_) | Self::Lamp(_))
     }
 
     /// The name as in the file.
@@ -98,6 +199,11 @@ impl Criterion {
         match self {
             Self::Magnitude(_) => "magnitude",
             Self::Random(_) => "random",
+            Self::Taylor(_) => "taylor",
+            Self::Snip(_) => "snip",
+            Self::Grasp(_) => "grasp",
+            Self::Synflow(_) => "synflow",
+            Self::Lamp(_) => "lamp",
             Self::MaxEntropy(_) => "max-entropy",
             Self::MinMse(_) => "min-mse",
             Self::SparseOpt(_) => "sparse-opt",
@@ -114,6 +220,76 @@ pub struct Magnitude {}
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Random {}
+
+/// Settings of `taylor`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Taylor {
+    /// Squares the scores, as the paper does; sums of them then weigh differently.
+    pub squared: bool,
+    /// Training images that the gradient is taken over.
+    #[schemars(range(min = 1))]
+    pub calibration_samples: u32,
+}
+
+impl Default for Taylor {
+    fn default() -> Self {
+        Self { squared: false, calibration_samples: 2048 }
+    }
+}
+
+/// Settings of `snip`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Snip {
+    /// Training images of the batch that the gradient is taken over.
+    #[schemars(range(min = 1))]
+    pub calibration_samples: u32,
+}
+
+impl Default for Snip {
+    fn default() -> Self {
+        Self { calibration_samples: 128 }
+    }
+}
+
+/// Settings of `grasp`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Grasp {
+    /// What logits are divided by before the loss.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub temperature: f64,
+    /// Training images that gradient and Hessian are taken over.
+    #[schemars(range(min = 1))]
+    pub calibration_samples: u32,
+}
+
+impl Default for Grasp {
+    fn default() -> Self {
+        Self { temperature: 200.0, calibration_samples: 2048 }
+    }
+}
+
+/// Settings of `synflow`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Synflow {
+    /// Rounds of scoring and masking; each keeps the same share of the weights that are left.
+    #[schemars(range(min = 1))]
+    pub rounds: u32,
+}
+
+impl Default for Synflow {
+    fn default() -> Self {
+        Self { rounds: 100 }
+    }
+}
+
+/// The `lamp` criterion has no settings.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Lamp {}
 
 /// Settings of `max-entropy`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -136,6 +312,13 @@ impl Default for MaxEntropy {
 pub struct MinMse {
     /// How much of the Hessian of the output error is used.
     pub hessian: Hessian,
+    /// Whether the weights that stay are corrected for those that go; default: where `hessian` is `full`
+    /// or `blocked`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub update: Option<bool>,
+    /// Columns that `blocked` chooses from at a time.
+    #[schemars(range(min = 1))]
+    pub block_size: u32,
     /// Added to the Hessian's diagonal, as a fraction of the diagonal's mean.
     #[schemars(range(min = 0.0))]
     pub damping: f64,
@@ -146,7 +329,13 @@ pub struct MinMse {
 
 impl Default for MinMse {
     fn default() -> Self {
-        Self { hessian: Hessian::Full, damping: 0.01, calibration_samples: 2048 }
+        Self {
+            hessian: Hessian::Full,
+            update: None,
+            block_size: 128,
+            damping: 0.01,
+            calibration_samples: 2048,
+        }
     }
 }
 
@@ -154,10 +343,16 @@ impl Default for MinMse {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Hessian {
+    /// None of it: score `½ w²`.
+    Identity,
     /// The diagonal: score `½ w² H_qq`, no correction of the other weights (Wanda's score).
     Diag,
     /// All of it: exact optimal brain surgeon, one weight at a time, the others corrected.
     Full,
+    /// All of it in a fixed order of columns, a block at a time: much quicker and less exact (`SparseGPT`:
+    /// Frantar & Alistarh 2023, arXiv 2301.00774). Without densities of layers the diagonal's scores say
+    /// how layers share the sparsity out.
+    Blocked,
 }
 
 /// Settings of `sparse-opt`.

@@ -85,11 +85,12 @@ fn meanings(stages: &Stages) -> Vec<Value> {
             ("pretrain" | "finetune" | "adapt", _) => true,
             ("evaluate", _) => false,
             ("import", _) => whole["strict"] == false,
-            ("prune", criterion) => criterion != Some("magnitude"),
+            ("prune", criterion) => !matches!(criterion, Some("magnitude" | "lamp" | "synflow")),
             _ => panic!("say here whether a stage of kind {kind} draws"),
         };
         if kind == "prune" {
-            let looks = !matches!(criterion.as_deref(), Some("magnitude" | "random"));
+            let looks =
+                !matches!(criterion.as_deref(), Some("magnitude" | "random" | "lamp" | "synflow"));
             let own = whole.as_object_mut().unwrap().remove("data");
             let data = own.or_else(|| trained_on(&whole["from"]));
             whole["data"] = data.filter(|_| looks).unwrap_or_default();

@@ -570,7 +570,7 @@ fn other_classes_are_no_reason_not_to_prune_but_no_labels_to_train_on() {
     let thin = lab.run("opt", &prune(&json!({"sparse-opt": {}}), &json!({})), &from);
     assert_eq!(
         thin.result,
-        Err("sparse-opt trains on the labels of `mnist`, which has 10 classes, and the network has 7"
+        Err("sparse-opt learns from the labels of `mnist`, which has 10 classes, and the network has 7; state `data` that it was trained on"
             .to_owned())
     );
 }

@@ -1,0 +1,263 @@
+//! Scores from the gradient of the loss on labelled images.
+//!
+//! - Taylor expansion: what a weight's removal changes the loss by, to first order. Molchanov et al.
+//!   2019, "Importance Estimation for Neural Network Pruning", <https://arxiv.org/abs/1906.10771>.
+//! - SNIP: the same on one batch of an untrained network. Lee et al. 2019, "SNIP: Single-shot Network
+//!   Pruning based on Connection Sensitivity", <https://arxiv.org/abs/1810.02340>.
+//! - `GraSP`: what a weight's removal changes the square norm of the gradient by, to first order: half of
+//!   it is `−w · (H g)`. The highest go first, so `w · (H g)` is the score that is kept. Wang et al. 2020,
+//!   "Picking Winning Tickets Before Training by Preserving Gradient Flow",
+//!   <https://arxiv.org/abs/2002.07376>, equation 8.
+//!
+//! The network runs as in evaluation: a score changes no statistics.
+
+use graftwork::experiment::spec::Loss;
+use tch::{Kind, Tensor, no_grad};
+
+use super::Prunable;
+use crate::data::Batch;
+use crate::model::{Mode, Model};
+use crate::train::loss;
+
+/// Examples that a gradient is taken over at a time.
+const CHUNK: i64 = 256;
+
+/// `|w · ∂L/∂w|` for each weight, or its square; `L` is the mean cross-entropy of the images.
+pub fn taylor(model: &Model, layers: &[Prunable], batch: &Batch, squared: bool) -> Vec<Tensor> {
+    let scored = Scored::new(model, layers, batch, 1.0);
+    let scores = scored.weights().into_iter().zip(scored.gradients()).map(|(weight, gradient)| {
+        let product = weight.detach().to_kind(Kind::Double) * gradient;
+        if squared { product.square() } else { product.abs() }
+    });
+    scores.collect()
+}
+
+/// `w · (H g)` for each weight, of the loss of logits divided by a temperature.
+pub fn grasp(model: &Model, layers: &[Prunable], batch: &Batch, temperature: f64) -> Vec<Tensor> {
+    let scored = Scored::new(model, layers, batch, temperature);
+    let scores = scored.weights().into_iter().zip(scored.hessian_gradients());
+    scores.map(|(weight, product)| weight.detach().to_kind(Kind::Double) * product).collect()
+}
+
+/// A network with the weights that are scored and the images.
+struct Scored<'a> {
+    model: Model,
+    params: Vec<&'a str>,
+    batch: &'a Batch,
+    temperature: f64,
+}
+
+impl<'a> Scored<'a> {
+    fn new(model: &Model, layers: &'a [Prunable], batch: &'a Batch, temperature: f64) -> Self {
+        let mut model = model.duplicate();
+        // Frozen weights are scored as any other.
+        model.params_mut().values_mut().for_each(|parameter| parameter.frozen = false);
+        model.update_gradient_flags();
+        let params = layers.iter().map(|layer| layer.param.as_str()).collect();
+        Self { model, params, batch, temperature }
+    }
+
+    fn weights(&self) -> Vec<&Tensor> {
+        self.params.iter().map(|param| &self.model.params()[*param].value).collect()
+    }
+
+    /// The loss of every chunk, as its part of the mean over all examples.
+    fn losses(&self) -> impl Iterator<Item = Tensor> {
+        let total = self.batch.labels.size()[0] as f64;
+        let chunks = self.batch.inputs.split(CHUNK, 0).into_iter();
+        chunks.zip(self.batch.labels.split(CHUNK, 0)).map(move |(inputs, labels)| {
+            let logits = self.model.forward(&inputs, Mode::Eval, None) / self.temperature;
+            let loss = loss::supervised(&Loss::default(), &logits, &labels, None);
+            loss * (labels.size()[0] as f64 / total)
+        })
+    }
+
+    /// `g`, in 64 bits.
+    fn gradients(&self) -> Vec<Tensor> {
+        let weights = self.weights();
+        self.summed(|loss| Tensor::run_backward(&[loss], &weights, false, false))
+    }
+
+    /// `H g`: the gradient of `g · ∂L/∂w` with the first `g` held fast.
+    fn hessian_gradients(&self) -> Vec<Tensor> {
+        let weights = self.weights();
+        let fixed: Vec<Tensor> =
+            self.gradients().iter().map(|gradient| gradient.to_kind(Kind::Float)).collect();
+        self.summed(|loss| {
+            let gradients = Tensor::run_backward(&[loss], &weights, true, true);
+            let products =
+                gradients.iter().zip(&fixed).map(|(g, fixed)| (g * fixed).sum(Kind::Float));
+            let product = products.reduce(|sum, product| sum + product).expect("a layer");
+            Tensor::run_backward(&[&product], &weights, false, false)
+        })
+    }
+
+    fn summed(&self, of: impl Fn(&Tensor) -> Vec<Tensor>) -> Vec<Tensor> {
+        let mut sums: Vec<Tensor> = Vec::new();
+        for loss in self.losses() {
+            let parts = of(&loss);
+            no_grad(|| {
+                let parts: Vec<Tensor> =
+                    parts.iter().map(|part| part.to_kind(Kind::Double)).collect();
+                if sums.is_empty() {
+                    sums = parts;
+                } else {
+                    sums.iter_mut().zip(&parts).for_each(|(sum, part)| *sum += part);
+                }
+            });
+        }
+        sums
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use graftwork::network::Network;
+    use graftwork::network::op::{Linear, Tanh};
+    use tch::Device;
+
+    use super::*;
+    use crate::prune::prunable;
+
+    /// `((i·a + b) mod 11 − 5) / 10`, row by row.
+    fn filled(shape: &[i64], a: i64, b: i64) -> Tensor {
+        let count: i64 = shape.iter().product();
+        let values: Vec<f32> = (0..count).map(|i| ((i * a + b) % 11 - 5) as f32 / 10.0).collect();
+        Tensor::from_slice(&values).reshape(shape)
+    }
+
+    fn problem() -> (Model, Batch) {
+        let mut network = Network::new("test", &[3]);
+        network.push("fc1", Linear::new(3, 4));
+        network.push("tanh", Tanh {});
+        network.push("fc2", Linear::new(4, 2));
+        let mut model = Model::new(network, 0, Device::Cpu);
+        let values = [(&[4, 3][..], 7, 0), (&[4], 3, 1), (&[2, 4], 5, 2), (&[2], 2, 3)];
+        for (parameter, (shape, a, b)) in model.params_mut().values_mut().zip(values) {
+            parameter.value = filled(shape, a, b);
+        }
+        model.update_gradient_flags();
+        let labels = Tensor::from_slice(&[0i64, 1, 1, 0, 1]);
+        (model, Batch { inputs: filled(&[5, 3], 4, 6) * 4.0, labels })
+    }
+
+    #[track_caller]
+    fn check(scores: &[Tensor], expected: [&[f64]; 2], scale: f64, tolerance: f64) {
+        for (scores, expected) in scores.iter().zip(expected) {
+            let scores = Vec::<f64>::try_from((scores * scale).reshape([-1])).unwrap();
+            assert_eq!(scores.len(), expected.len());
+            for (found, expected) in scores.iter().zip(expected) {
+                assert!((found - expected).abs() <= tolerance, "{found} is not {expected}");
+            }
+        }
+    }
+
+    // In PyTorch 2.11, 64 bits, with W1, b1, W2, b2, x filled as above and y = [0, 1, 1, 0, 1]:
+    //   loss = lambda T: cross_entropy((tanh(x @ W1.T + b1) @ W2.T + b2) / T, y)
+    //   g = torch.autograd.grad(loss(1.), [W1, W2]); taylor = [(w * g).abs() for w, g in zip([W1, W2], g)]
+    //   g = torch.autograd.grad(loss(200.), [W1, W2], create_graph=True)
+    //   h = torch.autograd.grad(sum((a * a.detach()).sum() for a in g), [W1, W2])
+    //   grasp = [1e6 * w * h for w, h in zip([W1, W2], h)]
+    #[test]
+    fn scores_are_those_of_pytorch() {
+        let (model, batch) = problem();
+        let layers = prunable(&model, &[]).unwrap();
+        let first = [
+            0.003_216_913,
+            0.012_042_630,
+            0.003_502_692,
+            0.000_903_227,
+            0.006_421_955,
+            0.002_742_132,
+            0.001_240_669,
+            0.0,
+            0.017_207_946,
+            0.000_182_894,
+            0.003_553_185,
+            0.005_021_710,
+        ];
+        let second = [
+            0.014_742_609,
+            0.009_451_674,
+            0.013_452_182,
+            0.002_968_933,
+            0.024_571_015,
+            0.0,
+            0.016_815_227,
+            0.002_968_933,
+        ];
+        check(&taylor(&model, &layers, &batch, false), [&first, &second], 1.0, 1e-7);
+        let squares = |values: &[f64]| values.iter().map(|value| value * value).collect::<Vec<_>>();
+        let expected = (squares(&first), squares(&second));
+        check(&taylor(&model, &layers, &batch, true), [&expected.0, &expected.1], 1.0, 1e-8);
+        let first = [
+            0.032_530_4,
+            0.477_346_4,
+            0.117_151_6,
+            -0.009_330_4,
+            -0.030_363_0,
+            -0.024_351_7,
+            -0.994_750_0,
+            0.0,
+            -0.454_401_7,
+            0.089_769_7,
+            0.094_079_3,
+            -0.132_098_6,
+        ];
+        let second = [
+            -0.134_533_4,
+            0.229_411_0,
+            1.195_717_9,
+            0.033_370_2,
+            0.224_222_3,
+            0.0,
+            1.494_647_4,
+            0.033_370_2,
+        ];
+        check(&grasp(&model, &layers, &batch, 200.0), [&first, &second], 1e6, 5e-5);
+    }
+
+    /// More examples than pass at once, and the same twice over: the mean does not change.
+    #[test]
+    fn chunks_make_one_mean() {
+        let (model, batch) = problem();
+        let layers = prunable(&model, &[]).unwrap();
+        let many =
+            Batch { inputs: batch.inputs.repeat([120, 1]), labels: batch.labels.repeat([120]) };
+        let pairs = [
+            (taylor(&model, &layers, &batch, false), taylor(&model, &layers, &many, false)),
+            (grasp(&model, &layers, &batch, 1.0), grasp(&model, &layers, &many, 1.0)),
+        ];
+        for (one, other) in pairs {
+            for (one, other) in one.iter().zip(&other) {
+                let largest = one.abs().max().double_value(&[]);
+                assert!((one - other).abs().max().double_value(&[]) < 1e-5 * largest);
+            }
+        }
+    }
+
+    /// `w · (H g)` is half of the slope of `|g|²` along the weight alone.
+    #[test]
+    fn the_gradients_norm_falls_as_grasp_says() {
+        let (model, batch) = problem();
+        let layers = prunable(&model, &[]).unwrap();
+        let scores = grasp(&model, &layers, &batch, 1.0);
+        let norm = |model: &Model| {
+            let gradients = Scored::new(model, &layers, &batch, 1.0).gradients();
+            gradients.iter().map(|g| g.square().sum(Kind::Double).double_value(&[])).sum::<f64>()
+        };
+        for (layer, index) in [(0, [1i64, 0]), (0, [2, 2]), (1, [0, 2]), (1, [1, 0])] {
+            let share = 0.02;
+            let weight = layers[layer].weight(&model).get(index[0]).get(index[1]);
+            let old = weight.copy();
+            let at = |factor: f64| {
+                no_grad(|| weight.shallow_clone().copy_(&(&old * factor)));
+                norm(&model)
+            };
+            let found = (at(1.0 + share) - at(1.0 - share)) / (4.0 * share);
+            at(1.0);
+            let expected = scores[layer].double_value(&index);
+            assert!((found - expected).abs() < 1e-3 * expected.abs() + 1e-5, "{found} {expected}");
+        }
+    }
+}
