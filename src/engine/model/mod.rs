@@ -4,6 +4,7 @@ mod operations;
 pub(crate) mod program;
 #[cfg(test)]
 pub(crate) mod random_network;
+mod removal;
 mod sequence;
 #[cfg(test)]
 mod tests;
@@ -206,7 +207,8 @@ impl Model {
         &mut self.params
     }
 
-    /// Sets what convolutions and linear layers compute in under [`Mode::Train`]: 32 bits at first.
+    /// Sets what convolutions and linear layers compute in under [`Mode::Train`]: 32 bits at first. In
+    /// 64 bits they compute in both modes; then all floating-point values must have them.
     /// Parameters stay as they are, and so does the kind of the output. This is done here and not by
     /// LibTorch's autocast, since tch leaves that at 16-bit floats, which need a gradient scaler.
     pub fn compute_in(&mut self, kind: Kind) {

@@ -1,7 +1,7 @@
 //! What each operation computes: the interpreter's arms.
 
 use graftwork::network::Op;
-use graftwork::network::op::Interpolation;
+use graftwork::network::op::{Interpolation, LayerNorm};
 use tch::{Kind, Tensor, no_grad};
 
 use super::{Mode, Model, sequence};
@@ -19,7 +19,9 @@ impl Model {
         let param = |name: &str| &self.params[&self.network.param_name(index, domain, name)];
         let value = |name: &str| &param(name).value;
         let train = mode == Mode::Train;
-        let compute = if train { self.compute } else { Kind::Float };
+        // Fewer bits are for training alone; more are asked for where rounding would tell.
+        let exact = self.compute == Kind::Double;
+        let compute = if train || exact { self.compute } else { Kind::Float };
         let low = |tensor: &Tensor| tensor.to_kind(compute);
         match op {
             Op::Input(_) => inputs[0].shallow_clone(),
@@ -61,13 +63,10 @@ impl Model {
                     true,
                 )
             }
-            Op::LayerNorm(norm) => inputs[0].to_kind(Kind::Float).layer_norm(
-                [i64::from(norm.features)],
-                Some(value("weight")),
-                Some(value("bias")),
-                norm.epsilon,
-                true,
-            ),
+            Op::LayerNorm(norm) => {
+                let weight = value("weight");
+                layer_norm(norm, &inputs[0].to_kind(weight.kind()), weight, value("bias"))
+            }
             Op::Relu(_) => inputs[0].relu(),
             Op::Relu6(_) => inputs[0].clamp(0.0, 6.0),
             Op::LeakyRelu(leaky) => leaky_relu(inputs[0], leaky.slope),
@@ -171,6 +170,20 @@ impl Model {
 /// An axis of one example as an axis of a batch.
 fn batched(axis: u32) -> i64 {
     i64::from(axis) + 1
+}
+
+/// Normalisation over the last axis, in which removed features count as zeros.
+fn layer_norm(norm: &LayerNorm, input: &Tensor, weight: &Tensor, bias: &Tensor) -> Tensor {
+    let features = i64::from(norm.features);
+    if norm.zeros == 0 {
+        return input.layer_norm([features], Some(weight), Some(bias), norm.epsilon, true);
+    }
+    let (zeros, all) = (f64::from(norm.zeros), f64::from(norm.features + norm.zeros));
+    let sum = |values: &Tensor| values.sum_dim_intlist([-1].as_slice(), true, input.kind());
+    let mean = sum(input) / all;
+    let centred = input - &mean;
+    let variance = (sum(&centred.square()) + mean.square() * zeros) / all;
+    centred * (variance + norm.epsilon).rsqrt() * weight + bias
 }
 
 /// `leaky_relu` of LibTorch has a fixed slope in tch.

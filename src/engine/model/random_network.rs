@@ -11,21 +11,11 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::random::stream;
 
-/// Which operations may occur.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Alphabet {
-    /// All of them.
-    All,
-    /// Those whose settings stay right when channels go: no slices, no padded channels.
-    Removable,
-}
-
 /// A network for images of `[1..=3, 12, 12]` with three classes, of the image or of each pixel.
-pub(crate) fn random_network(seed: u64, alphabet: Alphabet) -> Network {
+pub(crate) fn random_network(seed: u64) -> Network {
     let mut rng = stream(seed, "network", 0);
     let channels = upto(&mut rng, 3);
-    let mut builder =
-        Builder { network: Network::new("random", &[channels, 12, 12]), rng, alphabet };
+    let mut builder = Builder { network: Network::new("random", &[channels, 12, 12]), rng };
     builder.conv(3, 1);
     for _ in 0..builder.upto(4) {
         builder.block();
@@ -41,7 +31,6 @@ fn upto(rng: &mut ChaCha8Rng, n: u32) -> u32 {
 struct Builder {
     network: Network,
     rng: ChaCha8Rng,
-    alphabet: Alphabet,
 }
 
 impl Builder {
@@ -96,8 +85,7 @@ impl Builder {
     }
 
     fn block(&mut self) {
-        let all = self.alphabet == Alphabet::All;
-        match self.upto(if all { 14 } else { 11 }) {
+        match self.upto(14) {
             1 => self.residual(),
             2 => self.concat(),
             3 => self.gate(),
@@ -265,7 +253,7 @@ impl Builder {
         if self.upto(2) == 1 {
             self.push(AdaptiveAvgPool2d { height: 2, width: 1 });
         }
-        if self.alphabet == Alphabet::All && self.upto(4) == 1 {
+        if self.upto(4) == 1 {
             let width = self.shape()[2];
             self.push(LayerNorm::new(width));
             self.push(Linear::new(width, 3));

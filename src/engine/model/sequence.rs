@@ -73,20 +73,19 @@ pub(super) fn attention(
     [in_weight, in_bias, out_weight, out_bias]: [&Tensor; 4],
 ) -> Tensor {
     let input = input.to_kind(Kind::Float);
-    let (batch, steps, features) = input.size3().expect("a sequence has three dimensions");
-    let heads = i64::from(heads);
+    let (batch, steps, _) = input.size3().expect("a sequence has three dimensions");
+    let (heads, inner) = (i64::from(heads), out_weight.size()[1]);
     let projected = input.linear(in_weight, Some(in_bias)).chunk(3, -1);
-    let [query, key, value] = [0, 1, 2].map(|part| {
-        projected[part].reshape([batch, steps, heads, features / heads]).transpose(1, 2)
-    }); // [B, heads, steps, features / heads]
-    let scale = ((features / heads) as f64).sqrt();
+    let [query, key, value] = [0, 1, 2]
+        .map(|part| projected[part].reshape([batch, steps, heads, inner / heads]).transpose(1, 2)); // [B, heads, steps, inner / heads]
+    let scale = ((inner / heads) as f64).sqrt();
     let mut scores = query.matmul(&key.transpose(-2, -1)) / scale; // [B, heads, steps, steps]
     if let Some(words) = words {
         let padding = words.eq(0).view([batch, 1, 1, steps]);
         scores = scores.masked_fill(&padding, f64::NEG_INFINITY);
     }
     let mixed = scores.softmax(-1, None::<Kind>).matmul(&value);
-    mixed.transpose(1, 2).reshape([batch, steps, features]).linear(out_weight, Some(out_bias))
+    mixed.transpose(1, 2).reshape([batch, steps, inner]).linear(out_weight, Some(out_bias))
 }
 
 #[cfg(test)]
@@ -127,7 +126,7 @@ mod tests {
         let mut text = Network::of_words("text", &[6], 9);
         text.push("embedding", Embedding { rows: 9, features: 4 });
         text.push("positions", Positions { steps: 6, features: 4 });
-        text.push_from("attention", Attention { features: 4, heads: 2 }, &[2, 0]);
+        text.push_from("attention", Attention::new(4, 2), &[2, 0]);
         text.push("gru", Gru { inputs: 4, hidden: 3, layers: 2, bidirectional: true });
         text.push("transpose", Transpose {});
         text.push("conv", Conv1d { padding: 1, stride: 2, ..Conv1d::new(6, 5, 3) });

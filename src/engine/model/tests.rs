@@ -292,7 +292,7 @@ fn counted_macs(op: &Op, input: &[u32]) -> u64 {
 fn shapes_and_counts_of_random_networks_are_those_that_libtorch_makes() {
     let mut seen = std::collections::BTreeSet::new();
     for seed in 0..1000 {
-        let network = random_network::random_network(seed, random_network::Alphabet::All);
+        let network = random_network::random_network(seed);
         let (shapes, layers) = (network.shapes().unwrap(), network.layers().unwrap());
         let model = Model::new(network, seed, Device::Cpu);
         let network = model.network();

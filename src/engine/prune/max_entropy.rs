@@ -18,7 +18,8 @@ use indexmap::IndexMap;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use super::calibration::{self, Collect};
-use super::{Prunable, selection, set_mask};
+use super::selection::{self, Target};
+use super::{Prunable, set_mask};
 use crate::model::Model;
 use crate::stage::StageError;
 
@@ -82,7 +83,7 @@ pub fn prune(
     sparsity: f64,
     scope: Scope,
 ) -> Result<(), StageError> {
-    let budgets = selection::budget(model, layers, sparsity, Scope::Global)?;
+    let budgets = selection::budget(model, layers, &Target::new(sparsity, Scope::Global))?;
     let wanted = budgets.pools[0].1;
     let groups = removable(model, layers)?;
     let order = removal_order(model, &groups, images, scope);
@@ -132,6 +133,8 @@ fn removable(model: &Model, layers: &[Prunable]) -> Result<Vec<Group>, StageErro
     let groups: Vec<Group> = groups
         .into_iter()
         .filter(|group| group.units[0].slices.iter().all(|slice| free(slice.node)))
+        // Heads of an attention have no activations of their own to look at.
+        .filter(|group| group.activation.is_some())
         .collect();
     if groups.is_empty() {
         return Err(StageError::Unfit(
@@ -149,8 +152,11 @@ fn removal_order(
     images: &Tensor,
     scope: Scope,
 ) -> Vec<(usize, usize)> {
-    let taps: Vec<(usize, usize)> =
-        groups.iter().map(|group| (group.activation, group.axis)).collect();
+    let taps: Vec<(usize, usize)> = groups
+        .iter()
+        .filter_map(|group| group.activation)
+        .map(|activation| (activation.node, activation.axis))
+        .collect();
     let outputs = calibration::activations(model, images, &taps);
     let mut ranked: Vec<(f64, usize, usize)> = Vec::new();
     for (index, (group, output)) in groups.iter().zip(&outputs).enumerate() {
@@ -196,9 +202,9 @@ fn covariance(values: &Tensor) -> Tensor {
 fn masks(model: &Model, units: &[&Unit]) -> IndexMap<String, Tensor> {
     let mut removed: IndexMap<(&str, usize), Vec<i64>> = IndexMap::new();
     for slice in units.iter().flat_map(|unit| &unit.slices) {
-        if model.params()[&slice.param].role.is_trainable() {
+        if model.params()[&*slice.param].role.is_trainable() {
             let indices = slice.indices.iter().map(|&index| i64::from(index));
-            removed.entry((&slice.param, slice.axis)).or_default().extend(indices);
+            removed.entry((&*slice.param, slice.axis)).or_default().extend(indices);
         }
     }
     let mut masks: IndexMap<String, Tensor> = IndexMap::new();

@@ -1,18 +1,19 @@
 //! Criteria on whole networks: exact targets, masks, removal.
 
 use graftwork::experiment::spec::{
-    Fcn, Hessian, MinMse, Model as Spec, Scope, Unet, UnetUpsampling,
+    Allocation, Fcn, Granularity, Hessian, MinMse, Model as Spec, Scope, Unet, UnetUpsampling,
 };
-use graftwork::network::groups::{Part, groups};
+use graftwork::network::groups::{Dependencies, Floors, Part, Unit, groups};
 use graftwork::network::op::{Conv2d, Flatten, Linear, Relu};
-use graftwork::network::{Network, Op, ParamRole, zoo};
+use graftwork::network::{Network, ParamRole, zoo};
 use indexmap::IndexMap;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor, no_grad};
 
-use super::{Prunable, magnitude, max_entropy, min_mse, prunable, random, selection};
-use crate::model::random_network::{Alphabet, random_network};
+use super::selection::Target;
+use super::{Prunable, lamp, magnitude, max_entropy, min_mse, prunable, random, selection};
+use crate::model::random_network::random_network;
 use crate::model::{Mode, Model};
 use crate::random::{stream, uniform};
 use crate::stage::{Ended, StageError};
@@ -69,29 +70,35 @@ enum Way {
     Random,
     Diag,
     Full,
+    Blocked,
 }
 
-const WAYS: [Way; 4] = [Way::Magnitude, Way::Random, Way::Diag, Way::Full];
+const WAYS: [Way; 5] = [Way::Magnitude, Way::Random, Way::Diag, Way::Full, Way::Blocked];
 
 fn prune(model: &mut Model, way: Way, sparsity: f64, scope: Scope) -> Result<(), StageError> {
+    prune_to(model, way, &Target::new(sparsity, scope))
+}
+
+fn prune_to(model: &mut Model, way: Way, target: &Target) -> Result<(), StageError> {
     let layers = prunable(model, &[])?;
+    let budget = selection::budget(model, &layers, target)?;
     let hessian = match way {
         Way::Magnitude => {
             let scores = magnitude(model, &layers);
-            return selection::mask_lowest(model, &layers, &scores, sparsity, scope);
+            return selection::mask_lowest(model, &layers, &scores, &budget);
         }
         Way::Random => {
             let scores = random(model, &layers, 3);
-            return selection::mask_lowest(model, &layers, &scores, sparsity, scope);
+            return selection::mask_lowest(model, &layers, &scores, &budget);
         }
         Way::Diag => Hessian::Diag,
         Way::Full => Hessian::Full,
+        Way::Blocked => Hessian::Blocked,
     };
     let settings = MinMse { hessian, ..MinMse::default() };
     let shape: Vec<i64> = model.network().input_shape().iter().map(|&n| i64::from(n)).collect();
     let images = images(&[&[300], shape.as_slice()].concat(), 1);
-    let ended =
-        min_mse::prune(model, &layers, &images, &settings, sparsity, scope, &mut |_, _| true)?;
+    let ended = min_mse::prune(model, &layers, &images, &settings, target, &mut |_, _| true)?;
     assert_eq!(ended, Ended::Done);
     Ok(())
 }
@@ -214,7 +221,8 @@ fn excluded_layers_keep_their_weights_and_do_not_count() {
     let mut model = mlp();
     let layers = prunable(&model, &["fc3".to_owned()]).unwrap();
     let scores = magnitude(&model, &layers);
-    selection::mask_lowest(&mut model, &layers, &scores, 0.5, Scope::Global).unwrap();
+    let budget = selection::budget(&model, &layers, &Target::new(0.5, Scope::Global)).unwrap();
+    selection::mask_lowest(&mut model, &layers, &scores, &budget).unwrap();
     assert_eq!(zeros(&model, &layers).iter().sum::<usize>(), 44);
     assert!(model.params()["fc3.weight"].mask.is_none());
 
@@ -255,8 +263,15 @@ fn check_row(hessian: Hessian, damping: f64, expected: [f64; 3]) {
         one_row(&[1.0, 0.0, 0.0, 0.0, 4.0, 3.9, 0.0, 3.9, 4.0], &[0.5, 0.6, 0.55]);
     let layers = prunable(&model, &[]).unwrap();
     let settings = MinMse { hessian, damping, ..MinMse::default() };
-    min_mse::prune(&mut model, &layers, &images, &settings, 0.34, Scope::Global, &mut |_, _| true)
-        .unwrap();
+    min_mse::prune(
+        &mut model,
+        &layers,
+        &images,
+        &settings,
+        &Target::new(0.34, Scope::Global),
+        &mut |_, _| true,
+    )
+    .unwrap();
     let found: Vec<f32> = Vec::try_from(layers[0].weight(&model).reshape([-1])).unwrap();
     for (found, expected) in found.iter().zip(expected) {
         assert!((f64::from(*found) - expected).abs() < 1e-5, "{found} {expected}");
@@ -267,6 +282,8 @@ fn check_row(hessian: Hessian, damping: f64, expected: [f64; 3]) {
 fn the_full_hessian_removes_and_corrects_where_the_diagonal_only_removes() {
     check_row(Hessian::Diag, 0.0, [0.0, 0.6, 0.55]);
     check_row(Hessian::Full, 0.0, [0.5, 1.13625, 0.0]);
+    check_row(Hessian::Blocked, 0.0, [0.5, 0.0, 1.135]);
+    check_row(Hessian::Identity, 0.0, [0.0, 0.6, 0.55]);
 }
 
 #[test]
@@ -275,8 +292,15 @@ fn inputs_that_are_never_there_lose_their_weights_first() {
     let images = images(&[20, 3], 2) * Tensor::from_slice(&[1.0f32, 0.0, 1.0]);
     let layers = prunable(&model, &[]).unwrap();
     let settings = MinMse { damping: 0.0, ..MinMse::default() };
-    min_mse::prune(&mut model, &layers, &images, &settings, 0.34, Scope::Layer, &mut |_, _| true)
-        .unwrap();
+    min_mse::prune(
+        &mut model,
+        &layers,
+        &images,
+        &settings,
+        &Target::new(0.34, Scope::Layer),
+        &mut |_, _| true,
+    )
+    .unwrap();
     let found: Vec<f32> = Vec::try_from(layers[0].weight(&model).reshape([-1])).unwrap();
     assert!((found[0] - 0.1).abs() < 1e-6 && found[1] == 0.0 && (found[2] - 0.2).abs() < 1e-6);
 }
@@ -291,8 +315,7 @@ fn a_hessian_without_an_inverse_asks_for_damping() {
         &layers,
         &Tensor::ones([5, 3], (Kind::Float, Device::Cpu)),
         &settings,
-        0.5,
-        Scope::Global,
+        &Target::new(0.5, Scope::Global),
         &mut |_, _| true,
     );
     assert_eq!(
@@ -398,85 +421,29 @@ fn a_removed_unit_leaves_its_mean_in_the_bias_of_its_reader() {
     assert!((error - weight * weight * 0.25).abs() < 1e-12);
 }
 
-/// For each (parameter, axis): the indices that random units take with them.
-fn random_units(network: &Network, rng: &mut ChaCha8Rng) -> IndexMap<(String, usize), Vec<u32>> {
-    let mut gone: IndexMap<(String, usize), Vec<u32>> = IndexMap::new();
-    for group in groups(network).unwrap() {
-        let stays = rng.random::<u32>() as usize % group.units.len();
-        for (index, unit) in group.units.iter().enumerate() {
-            if index != stays && rng.random::<bool>() {
-                for slice in &unit.slices {
-                    let key = (slice.param.clone(), slice.axis);
-                    gone.entry(key).or_default().extend(&slice.indices);
-                }
-            }
-        }
-    }
-    gone
+/// Random units of a network that may go together.
+fn random_units<'a>(dependencies: &'a Dependencies<'_>, rng: &mut ChaCha8Rng) -> Vec<&'a Unit> {
+    let mut floors = Floors::new(dependencies, |_| 0.0);
+    let units = dependencies.groups().iter().flat_map(|group| &group.units);
+    units.filter(|_| rng.random::<bool>()).filter(|unit| floors.take(unit)).collect()
 }
 
-/// The network without those indices, built from the shapes that are left.
-fn removed(model: &Model, gone: &IndexMap<(String, usize), Vec<u32>>) -> Model {
-    let mut tensors: IndexMap<String, Tensor> = IndexMap::new();
-    for (name, parameter) in model.params() {
-        let mut value = parameter.value.detach();
-        for axis in 0..value.dim() {
-            let without = gone.get(&(name.clone(), axis));
-            let kept: Vec<i64> = (0..value.size()[axis])
-                .filter(|&index| !without.is_some_and(|gone| gone.contains(&(index as u32))))
-                .collect();
-            value = value.index_select(axis as i64, &Tensor::from_slice(&kept));
-        }
-        tensors.insert(name.clone(), value);
-    }
-    let mut network = model.network().clone();
-    for node in &mut network.nodes {
-        let extent = |param: &str, axis: usize| {
-            tensors[&format!("{}.{param}", node.name)].size()[axis] as u32
-        };
-        match &mut node.op {
-            Op::Linear(linear) => {
-                (linear.outputs, linear.inputs) = (extent("weight", 0), extent("weight", 1));
-            }
-            Op::Conv2d(conv) => {
-                if conv.groups == conv.inputs && conv.groups > 1 {
-                    conv.groups = extent("weight", 0) / (conv.outputs / conv.inputs);
-                }
-                conv.outputs = extent("weight", 0);
-                conv.inputs = extent("weight", 1) * conv.groups;
-            }
-            Op::ConvTranspose2d(conv) => {
-                conv.inputs = extent("weight", 0);
-                if conv.groups > 1 && extent("weight", 1) == 1 && conv.groups == conv.outputs {
-                    conv.groups = conv.inputs;
-                }
-                conv.outputs = extent("weight", 1) * conv.groups;
-            }
-            Op::BatchNorm(norm) => norm.features = extent("weight", 0),
-            op => assert!(op.params().is_empty(), "{} has parameters", op.name()),
-        }
-    }
-    Model::from_tensors(network, tensors, Device::Cpu).unwrap()
-}
-
-/// Compares a network in which units are zero with one that lacks them; gives whether any were drawn.
+/// Compares a network in which units are masked with one that lacks them; gives whether any were drawn.
 #[track_caller]
-fn zeroed_like_removed(network: Network, seed: u64) -> bool {
-    let extents = network.input_shape().iter().map(|&extent| i64::from(extent));
-    let extents: Vec<i64> = std::iter::once(4).chain(extents).collect();
+fn masked_like_removed(network: Network, seed: u64) -> bool {
     let model = scrambled(network, seed);
-    let gone = random_units(model.network(), &mut stream(seed, "units", 0));
-    let small = removed(&model, &gone);
+    let extents = model.network().input_shape().iter().map(|&extent| i64::from(extent));
+    let extents: Vec<i64> = std::iter::once(4).chain(extents).collect();
+    let dependencies = Dependencies::of(model.network()).unwrap();
+    let units = random_units(&dependencies, &mut stream(seed, "units", 0));
+    let small = model.without(&dependencies.without(units.iter().copied()));
     let mut masked = model.duplicate();
-    for ((param, axis), indices) in &gone {
-        let indices: Vec<i64> = indices.iter().map(|&index| i64::from(index)).collect();
-        let parameter = &masked.params_mut()[param.as_str()];
+    for slice in units.iter().flat_map(|unit| &unit.slices) {
+        let indices: Vec<i64> = slice.indices.iter().map(|&index| i64::from(index)).collect();
+        let parameter = &masked.params_mut()[&*slice.param];
         if parameter.role.is_trainable() {
-            let _ = parameter.value.detach().index_fill_(
-                *axis as i64,
-                &Tensor::from_slice(&indices),
-                0.0,
-            );
+            let index = Tensor::from_slice(&indices);
+            let _ = parameter.value.detach().index_fill_(slice.axis as i64, &index, 0.0);
         }
     }
     let images = images(&extents, seed);
@@ -489,11 +456,10 @@ fn zeroed_like_removed(network: Network, seed: u64) -> bool {
 }
 
 #[test]
-fn zeroing_units_is_the_same_as_removing_them() {
-    let removals = (0..300)
-        .filter(|&seed| zeroed_like_removed(random_network(seed, Alphabet::Removable), seed));
+fn masking_units_is_the_same_as_removing_them() {
+    let removals = (0..1000).filter(|&seed| masked_like_removed(random_network(seed), seed));
     let removals = removals.count();
-    assert!(removals > 200, "most networks lose something: {removals}");
+    assert!(removals > 700, "most networks lose something: {removals}");
 }
 
 #[test]
@@ -504,7 +470,7 @@ fn units_of_a_segmentation_network_can_be_removed_and_its_classes_stay() {
     for spec in [Spec::Unet(unet), Spec::Unet(bilinear), Spec::Fcn8s(fcn)] {
         for seed in 0..4 {
             let network = zoo::build(&spec, &[2, 37, 45], 5).unwrap();
-            assert!(zeroed_like_removed(network, seed), "{spec:?}");
+            assert!(masked_like_removed(network, seed), "{spec:?}");
         }
     }
 }
@@ -515,7 +481,7 @@ fn units_of_a_segmentation_network_can_be_removed_and_its_classes_stay() {
 fn nothing_but_its_readers_depends_on_a_unit() {
     let mut changed = 0;
     for seed in 0..500 {
-        let network = random_network(seed, Alphabet::All);
+        let network = random_network(seed);
         let channels = i64::from(network.input_shape()[0]);
         let model = scrambled(network, seed);
         let mut rng = stream(seed, "units", 0);
@@ -528,7 +494,7 @@ fn nothing_but_its_readers_depends_on_a_unit() {
         let fill = |model: &Model, part: &dyn Fn(Part) -> bool, value: f64| {
             let slices = units.iter().flat_map(|unit| &unit.slices);
             for slice in slices.filter(|slice| part(slice.part)) {
-                let parameter = &model.params()[slice.param.as_str()];
+                let parameter = &model.params()[&*slice.param];
                 if parameter.role.is_trainable() {
                     let indices: Vec<i64> = slice.indices.iter().map(|&i| i64::from(i)).collect();
                     let axis = slice.axis as i64;
@@ -549,4 +515,231 @@ fn nothing_but_its_readers_depends_on_a_unit() {
         assert!(error < 1e-5, "seed {seed}: {error}\n{:?}", model.network());
     }
     assert!(changed > 350, "most networks listen to a unit that is drawn: {changed}");
+}
+
+/// What is left of each layer.
+fn kept(model: &Model, layers: &[Prunable]) -> Vec<usize> {
+    let zeros = zeros(model, layers);
+    layers.iter().zip(zeros).map(|(layer, zeros)| layer.size(model) - zeros).collect()
+}
+
+#[test]
+fn every_allocation_meets_the_total_to_the_weight() {
+    for way in WAYS {
+        for allocation in
+            [Allocation::Uniform, Allocation::Erk, Allocation::Lamp, Allocation::LossOptimal]
+        {
+            for sparsity in [0.0, 0.13, 0.5, 0.88, 0.97] {
+                let mut model = mlp();
+                let layers = prunable(&model, &[]).unwrap();
+                let target =
+                    Target { allocation: Some(allocation), ..Target::new(sparsity, Scope::Global) };
+                prune_to(&mut model, way, &target).unwrap();
+                let kept = kept(&model, &layers);
+                let wanted = 103 - (sparsity * 103.0f64).round() as usize;
+                assert_eq!(kept.iter().sum::<usize>(), wanted, "{way:?} {allocation:?}");
+                assert!(!kept.contains(&0), "{way:?} {allocation:?} {kept:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn densities_of_layers_are_those_of_the_allocation() {
+    // Weights of 6·8, 8·5, 5·3; the kernel's shares are 14, 13 and 8 of 35.
+    for (allocation, expected) in
+        [(Allocation::Erk, [14, 13, 8]), (Allocation::Uniform, [16, 14, 5])]
+    {
+        let mut model = mlp();
+        let layers = prunable(&model, &[]).unwrap();
+        let target = Target {
+            allocation: Some(allocation),
+            ..Target::new(1.0 - 35.0 / 103.0, Scope::Global)
+        };
+        prune_to(&mut model, Way::Full, &target).unwrap();
+        assert_eq!(kept(&model, &layers), expected);
+    }
+}
+
+#[test]
+fn the_densities_of_lamp_are_those_of_ranking_by_it() {
+    let mut ranked = mlp();
+    let layers = prunable(&ranked, &[]).unwrap();
+    let target = Target::new(0.7, Scope::Global);
+    let budget = selection::budget(&ranked, &layers, &target).unwrap();
+    let scores = lamp(&ranked, &layers);
+    selection::mask_lowest(&mut ranked, &layers, &scores, &budget).unwrap();
+    let mut model = mlp();
+    let target = Target { allocation: Some(Allocation::Lamp), ..target };
+    prune_to(&mut model, Way::Full, &target).unwrap();
+    assert_eq!(kept(&model, &layers), kept(&ranked, &layers));
+    // In a layer lamp ranks as magnitude does.
+    let mut model = mlp();
+    prune_to(&mut model, Way::Magnitude, &target).unwrap();
+    assert_eq!(bits(&model), bits(&ranked));
+}
+
+#[test]
+fn the_least_total_loss_is_that_of_brute_force() {
+    let model = mlp();
+    let layers = prunable(&model, &[]).unwrap();
+    let target =
+        Target { allocation: Some(Allocation::LossOptimal), ..Target::new(0.6, Scope::Global) };
+    let mut pruned = mlp();
+    prune_to(&mut pruned, Way::Magnitude, &target).unwrap();
+    // The loss of a layer that loses its k smallest weights, as a share of losing all.
+    let curves: Vec<Vec<f64>> = magnitude(&model, &layers)
+        .iter()
+        .map(|scores| {
+            let scores = scores.to_kind(Kind::Double).reshape([-1]);
+            let mut scores = Vec::<f64>::try_from(scores).unwrap();
+            scores.sort_by(f64::total_cmp);
+            let sum: f64 = scores.iter().sum();
+            let sums = scores.iter().scan(0.0, |total, score| {
+                *total += score / sum;
+                Some(*total)
+            });
+            std::iter::once(0.0).chain(sums).collect()
+        })
+        .collect();
+    let mut best = f64::INFINITY;
+    for first in 0..48 {
+        for second in 0..40 {
+            for third in (0..15).filter(|third| first + second + third == 62) {
+                best = best.min(curves[0][first] + curves[1][second] + curves[2][third]);
+            }
+        }
+    }
+    let found: f64 =
+        zeros(&pruned, &layers).iter().zip(&curves).map(|(&zeros, curve)| curve[zeros]).sum();
+    assert!((found - best).abs() < 1e-12, "{found} {best}");
+}
+
+#[test]
+fn floors_hold_and_layers_have_their_own_sparsity() {
+    for way in WAYS {
+        for allocation in [None, Some(Allocation::Erk), Some(Allocation::LossOptimal)] {
+            let mut model = mlp();
+            let layers = prunable(&model, &[]).unwrap();
+            let target = Target {
+                allocation,
+                floors: IndexMap::from([("*".to_owned(), 0.0), ("fc3".to_owned(), 0.8)]),
+                layer_sparsity: IndexMap::from([("fc2".to_owned(), 0.5)]),
+                ..Target::new(0.6, Scope::Global)
+            };
+            prune_to(&mut model, way, &target).unwrap();
+            let zeros = zeros(&model, &layers);
+            assert_eq!(zeros.iter().sum::<usize>(), 62, "{way:?} {allocation:?}");
+            assert_eq!(zeros[1], 20, "{way:?} {allocation:?}");
+            assert!(zeros[2] <= 3, "{way:?} {allocation:?} {zeros:?}");
+        }
+    }
+}
+
+#[test]
+fn rules_that_the_target_contradicts_say_what_is_possible() {
+    let check = |floors: &[(&str, f64)], own: &[(&str, f64)], sparsity, message: &str| {
+        let rules = |rules: &[(&str, f64)]| {
+            rules.iter().map(|&(pattern, value)| (pattern.to_owned(), value)).collect()
+        };
+        let target = Target {
+            floors: rules(floors),
+            layer_sparsity: rules(own),
+            ..Target::new(sparsity, Scope::Global)
+        };
+        let error = prune_to(&mut mlp(), Way::Magnitude, &target).unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
+    };
+    // fc1 keeps 24 and the others one each: 24 + 39 + 14 of 103 go.
+    check(&[("fc1", 0.5)], &[], 0.9, "the largest possible is 0.7475");
+    check(&[], &[("fc1", 0.25)], 0.9, "the largest possible is 0.6310");
+    check(&[], &[("fc1", 0.75)], 0.2, "the smallest possible is 0.3495");
+    check(&[("fc1", 0.5)], &[("fc1", 0.75)], 0.5, "keeps 24 of its 48 weights");
+    check(&[("fc9", 0.5)], &[], 0.5, "matches no layer that is pruned; there are: fc1, fc2, fc3");
+}
+
+#[test]
+fn lamp_is_the_share_of_the_squares_that_are_not_smaller() {
+    let mut network = Network::new("test", &[3]);
+    network.push("fc", Linear { bias: false, ..Linear::new(3, 1) });
+    let mut model = Model::new(network, 0, Device::Cpu);
+    model.params_mut()[0].value = Tensor::from_slice(&[-2.0f32, 1.0, 3.0]).reshape([1, 3]);
+    let scores = lamp(&model, &prunable(&model, &[]).unwrap());
+    let scores = Vec::<f64>::try_from(&scores[0]).unwrap();
+    for (found, expected) in scores.iter().zip([4.0 / 13.0, 1.0 / 14.0, 1.0]) {
+        assert!((found - expected).abs() < 1e-12, "{scores:?}");
+    }
+}
+
+#[test]
+fn of_every_group_the_pattern_stays() {
+    for way in WAYS {
+        for granularity in
+            [Granularity::OneOfFour, Granularity::TwoOfFour, Granularity::FourOfEight]
+        {
+            let (kept, of) = granularity.pattern().unwrap();
+            let mut model = mlp();
+            let layers = prunable(&model, &[]).unwrap();
+            let target = Target { granularity, ..Target::new(0.5, Scope::Global) };
+            prune_to(&mut model, way, &target).unwrap();
+            for layer in &layers {
+                let weight = layer.weight(&model);
+                for row in 0..weight.size()[0] {
+                    let row: Vec<f32> = Vec::try_from(weight.get(row)).unwrap();
+                    for group in row.chunks(of) {
+                        let nonzero = group.iter().filter(|&&weight| weight != 0.0).count();
+                        assert_eq!(nonzero, kept.min(group.len()), "{way:?} {granularity:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// With a pattern, too, the weights are the least squares on what stays: better than masking alone.
+#[test]
+fn the_surgeon_corrects_for_a_pattern() {
+    let images = images(&[300, 6], 1);
+    let before = mlp().forward(&images, Mode::Eval, None);
+    let change = |update| {
+        let mut model = mlp();
+        let layers = prunable(&model, &["fc2".to_owned(), "fc3".to_owned()]).unwrap();
+        let settings = MinMse { update, ..MinMse::default() };
+        let granularity = Granularity::TwoOfFour;
+        let target = Target { granularity, ..Target::new(0.5, Scope::Global) };
+        min_mse::prune(&mut model, &layers, &images, &settings, &target, &mut |_, _| true).unwrap();
+        let layers_change = model.forward(&images, Mode::Eval, None) - &before;
+        (layers_change.square().mean(Kind::Double).double_value(&[]), model)
+    };
+    let ((corrected, one), (masked, other)) = (change(None), change(Some(false)));
+    assert!(corrected < masked, "{corrected} {masked}");
+    let layers = prunable(&one, &[]).unwrap();
+    let kept = |model: &Model| layers[0].mask(model).unwrap().copy();
+    assert!(kept(&one).equal(&kept(&other)));
+    // What is not corrected is the weight as it was.
+    let left = mlp().params()["fc1.weight"].value.detach() * kept(&other);
+    assert!(layers[0].weight(&other).equal(&left));
+}
+
+#[test]
+fn whole_rows_go_until_the_target_is_reached() {
+    for way in WAYS {
+        let mut model = mlp();
+        let layers = prunable(&model, &[]).unwrap();
+        let target = Target { granularity: Granularity::Row, ..Target::new(0.5, Scope::Global) };
+        prune_to(&mut model, way, &target).unwrap();
+        let total: usize = zeros(&model, &layers).iter().sum();
+        assert!((52..52 + 8).contains(&total), "{way:?} {total}");
+        for layer in &layers {
+            let mask = layer.mask(&model).unwrap();
+            for row in 0..mask.size()[0] {
+                let row = mask.get(row);
+                assert!(row.min().equal(&row.max()), "{way:?}: a row goes whole");
+            }
+            assert!(layer.masked(&model) < layer.size(&model));
+        }
+        let target = Target { granularity: Granularity::Row, ..Target::new(0.95, Scope::Global) };
+        let error = prune_to(&mut mlp(), way, &target).unwrap_err().to_string();
+        assert!(error.contains("the largest possible sparsity is"), "{error}");
+    }
 }

@@ -2,8 +2,8 @@
 
 use super::{Attribute, Op, Shape, Value, Writer, float, int, ints, text};
 use crate::network::op::{
-    AdaptiveAvgPool2d, AvgPool2d, ChannelShuffle, Conv2d, ConvTranspose2d, Interpolation, Linear,
-    MaxPool2d, PadChannels, Slice, Upsample2d,
+    AdaptiveAvgPool2d, AvgPool2d, ChannelShuffle, Conv2d, ConvTranspose2d, Interpolation,
+    LayerNorm, Linear, MaxPool2d, PadChannels, Slice, Upsample2d,
 };
 
 impl Writer<'_> {
@@ -50,12 +50,7 @@ impl Writer<'_> {
                 let epsilon = float("epsilon", norm.epsilon);
                 self.node("BatchNormalization", name, &inputs, vec![epsilon])
             }
-            Op::LayerNorm(norm) => {
-                let params = ["weight", "bias"].map(|param| self.param(name, param));
-                let attributes = vec![int("axis", -1), float("epsilon", norm.epsilon)];
-                let inputs = [names[0], &params[0], &params[1]];
-                self.node("LayerNormalization", name, &inputs, attributes)
-            }
+            Op::LayerNorm(norm) => self.layer_norm(name, norm, names[0]),
             Op::Conv2d(conv) => self.weighted("Conv", name, names[0], conv.bias, conv2d(conv)),
             Op::ConvTranspose2d(conv) => {
                 let attributes = conv_transpose2d(conv);
@@ -109,6 +104,29 @@ impl Writer<'_> {
         let product = self.node("MatMul", &format!("{name}/product"), &inputs, Vec::new());
         let bias = self.param(name, "bias");
         self.node("Add", name, &[&product, &bias], Vec::new())
+    }
+
+    /// Features that were removed are put back as zeros for the operator, and cut off again.
+    fn layer_norm(&mut self, name: &str, norm: &LayerNorm, input: &str) -> String {
+        let params = ["weight", "bias"].map(|param| self.param(name, param));
+        let attributes = vec![int("axis", -1), float("epsilon", norm.epsilon)];
+        if norm.zeros == 0 {
+            let inputs = [input, &params[0], &params[1]];
+            return self.node("LayerNormalization", name, &inputs, attributes);
+        }
+        let at = |what: &str| format!("{name}/{what}");
+        let pads = self.integers(at("pads"), &[0, norm.zeros.into()]);
+        let last = self.integers(at("last"), &[-1]);
+        let values = [("all", input), ("all-weight", &params[0]), ("all-bias", &params[1])];
+        let all = values.map(|(what, value)| {
+            let mode = vec![text("mode", "constant")];
+            self.node("Pad", &at(what), &[value, &pads, "", &last], mode)
+        });
+        let all = all.each_ref().map(String::as_str);
+        let normal = self.node("LayerNormalization", &at("normal"), &all, attributes);
+        let from = self.integers(at("from"), &[0]);
+        let to = self.integers(at("to"), &[norm.features.into()]);
+        self.node("Slice", name, &[&normal, &from, &to, &last], Vec::new())
     }
 
     fn relu6(&mut self, name: &str, input: &str) -> String {

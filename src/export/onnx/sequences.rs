@@ -179,8 +179,7 @@ impl Writer<'_> {
         attention: &Attention,
         inputs: &[Value<'_>],
     ) -> String {
-        let (features, heads) = (attention.features, attention.heads);
-        let size = features / heads;
+        let (heads, size, inner) = (attention.heads, attention.width(), attention.inner());
         let at = |what: &str| format!("{name}/{what}");
         let projected = self.projected(&at("projected"), name, "in_proj_", inputs[0].name);
         let axis = self.integers(at("axis"), &[2]);
@@ -188,7 +187,7 @@ impl Writer<'_> {
         let parts = [("query", [0, 2, 1, 3]), ("key", [0, 2, 3, 1]), ("value", [0, 2, 1, 3])];
         let mut start = 0;
         let [query, key, value] = parts.map(|(part, order)| {
-            let ends = [start, start + i64::from(features)];
+            let ends = [start, start + i64::from(inner)];
             start = ends[1];
             let [from, to] =
                 [0, 1].map(|end| self.integers(format!("{name}/{part}/{end}"), &ends[end..=end]));
@@ -209,7 +208,7 @@ impl Writer<'_> {
         let weights = self.node("Softmax", &at("weights"), &[&scores], vec![int("axis", -1)]);
         let mixed = self.node("MatMul", &at("mixed"), &[&weights, &value], Vec::new());
         let mixed = self.permuted(&at("steps"), &mixed, [0, 2, 1, 3]);
-        let joined = self.reshaped(&at("joined"), &mixed, &[0, 0, features.into()]);
+        let joined = self.reshaped(&at("joined"), &mixed, &[0, 0, inner.into()]);
         self.projected(name, name, "out_proj.", &joined)
     }
 

@@ -19,29 +19,49 @@ use crate::network::Shape;
 pub struct Attention {
     /// Features of a step.
     pub features: u32,
-    /// Heads, each with an equal part of the features.
+    /// Heads.
     pub heads: u32,
+    /// Values of a query, key or value of a head, where heads or features were removed; else the heads share
+    /// out the features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_width: Option<u32>,
 }
 
 impl Attention {
+    /// Of so many features and heads, which share them out.
+    pub fn new(features: u32, heads: u32) -> Self {
+        Self { features, heads, head_width: None }
+    }
+
+    /// Values of a query, key or value of a head.
+    pub fn width(&self) -> u32 {
+        self.head_width.unwrap_or(self.features / self.heads.max(1))
+    }
+
+    /// Values of a query, key or value of all heads.
+    pub fn inner(&self) -> u32 {
+        self.width() * self.heads
+    }
+
     pub(super) fn params(&self) -> Vec<Param> {
-        let features = self.features;
+        let (features, inner) = (self.features, self.inner());
         let zeros = Init::Constant(0.0);
         // Glorot's bound for the three projections as one matrix, as PyTorch has it.
-        let glorot = Init::Uniform { bound: (6.0 / (4.0 * f64::from(features.max(1)))).sqrt() };
-        let out = Init::fan_in(features.into());
-        let weight = |name, rows, init| Param {
+        let extents = f64::from((features + 3 * inner).max(1));
+        let glorot = Init::Uniform { bound: (6.0 / extents).sqrt() };
+        let out = Init::fan_in(inner.into());
+        let weight = |name, shape: [u32; 2], init| Param {
             name,
-            shape: vec![rows, features],
+            shape: shape.into(),
             role: ParamRole::Other,
             init,
         };
         let bias =
             |name, rows| Param { name, shape: vec![rows], role: ParamRole::Bias, init: zeros };
         vec![
-            weight("in_proj_weight", 3 * features, glorot),
-            bias("in_proj_bias", 3 * features),
-            weight("out_proj.weight", features, out),
+            weight("in_proj_weight", [3 * inner, features], glorot),
+            bias("in_proj_bias", 3 * inner),
+            weight("out_proj.weight", [features, inner], out),
             bias("out_proj.bias", features),
         ]
     }
@@ -56,7 +76,8 @@ impl Attention {
         if features != self.features {
             return Err(format!("it takes {} features a step", self.features));
         }
-        if self.heads == 0 || !features.is_multiple_of(self.heads) {
+        let is_shared_out = self.head_width.is_some() || features.is_multiple_of(self.heads.max(1));
+        if self.heads == 0 || !is_shared_out {
             return Err(format!(
                 "{features} features cannot be shared out to {} heads",
                 self.heads
@@ -71,6 +92,7 @@ impl Attention {
     /// Multiply-accumulates: four projections of every step, and every step with every other twice.
     pub(super) fn operations(&self, output: &[u32]) -> u64 {
         let (count, features) = (u64::from(output[0]), u64::from(self.features));
-        count * features * (4 * features + 2 * count)
+        let inner = u64::from(self.inner());
+        count * inner * (4 * features + 2 * count)
     }
 }

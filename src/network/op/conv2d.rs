@@ -36,6 +36,11 @@ impl Conv2d {
         Self { inputs, outputs, kernel, stride: 1, padding: 0, dilation: 1, groups: 1, bias: true }
     }
 
+    /// Whether every output channel is a function of one input channel.
+    pub fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.groups == self.inputs
+    }
+
     pub(super) fn params(&self) -> Vec<Param> {
         let group_inputs = self.inputs / self.groups.max(1);
         let shape = vec![self.outputs, group_inputs, self.kernel, self.kernel];

@@ -46,6 +46,11 @@ impl ConvTranspose2d {
         }
     }
 
+    /// Whether every output channel is a function of one input channel.
+    pub fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.groups == self.inputs && self.groups == self.outputs
+    }
+
     pub(super) fn params(&self) -> Vec<Param> {
         let group_outputs = self.outputs / self.groups.max(1);
         let shape = vec![self.inputs, group_outputs, self.kernel, self.kernel];

@@ -14,12 +14,20 @@ pub struct LayerNorm {
     pub features: u32,
     /// Added to the variance.
     pub epsilon: f64,
+    /// Features that were removed: each counts as a zero in the mean and the variance.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub zeros: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 impl LayerNorm {
     /// PyTorch's defaults.
     pub fn new(features: u32) -> Self {
-        Self { features, epsilon: 1e-5 }
+        Self { features, epsilon: 1e-5, zeros: 0 }
     }
 
     pub(super) fn params(&self) -> Vec<Param> {

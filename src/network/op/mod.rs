@@ -322,6 +322,11 @@ impl Op {
         matches!(self, any_activation!())
     }
 
+    /// Whether it is an activation that puts out zero for zero.
+    pub fn keeps_zero(&self) -> bool {
+        self.is_activation() && !matches!(self, Self::Sigmoid(_) | Self::HardSigmoid(_))
+    }
+
     /// The shape of its output.
     ///
     /// # Errors
@@ -551,7 +556,7 @@ mod tests {
         check(gru, &[7, 4], Ok(&[7, 10]));
         let lstm = Lstm { inputs: 4, hidden: 5, layers: 1, bidirectional: false };
         check(lstm, &[7, 4], Ok(&[7, 5]));
-        check(Attention { features: 4, heads: 2 }, &[7, 4], Ok(&[7, 4]));
+        check(Attention::new(4, 2), &[7, 4], Ok(&[7, 4]));
         let mean = Op::from(PoolSteps { how: StepPooling::Mean });
         assert_eq!(mean.output(&[&[7, 4], &[7]]), Ok(vec![4]));
     }
@@ -571,7 +576,7 @@ mod tests {
         let gru = |layers| Gru { inputs: 4, hidden: 5, layers, bidirectional: false };
         check(gru(1), &[7, 3], Err("it takes 4 features a step"));
         check(gru(5), &[7, 4], Err("it has 1 to 4 layers, not 5"));
-        let three = Attention { features: 4, heads: 3 };
+        let three = Attention::new(4, 3);
         check(three, &[7, 4], Err("4 features cannot be shared out to 3 heads"));
         let mean = Op::from(PoolSteps { how: StepPooling::Mean });
         let error = "the second node that it reads must be the numbers of 7 words";

@@ -198,7 +198,7 @@ impl Builder {
                     .into()
             }
             Layer::LayerNorm(norm) => {
-                LayerNorm { features: self.features(from), epsilon: norm.epsilon }.into()
+                LayerNorm { epsilon: norm.epsilon, ..LayerNorm::new(self.features(from)) }.into()
             }
             Layer::Relu(_) => Relu {}.into(),
             Layer::Relu6(_) => Relu6 {}.into(),
@@ -275,7 +275,7 @@ impl Builder {
             }
             .into(),
             Layer::Attention(attention) => {
-                let op = Attention { features: self.features(from), heads: attention.heads };
+                let op = Attention::new(self.features(from), attention.heads);
                 return self.push(name, op, &self.with_words(from));
             }
             Layer::PoolSteps(pool) => {

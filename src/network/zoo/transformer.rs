@@ -36,7 +36,7 @@ fn layer(network: &mut Network, name: &str, model: &TransformerEncoder) {
     let before = network.nodes.len() - 1;
     let norm = network.push(&format!("{name}.norm1"), LayerNorm::new(features));
     let inputs = if network.tokens().is_some() { vec![norm, 0] } else { vec![norm] };
-    let attention = Attention { features, heads: model.heads };
+    let attention = Attention::new(features, model.heads);
     network.push_from(&format!("{name}.self_attn"), attention, &inputs);
     dropout(network, &format!("{name}.dropout1"), model.dropout);
     let attended = network.nodes.len() - 1;
