@@ -2,7 +2,7 @@
 
 use super::fault::{Code, Fault};
 use super::networks::Site;
-use super::spec::{Criterion, Finetune, Import, Prune};
+use super::spec::{Criterion, Finetune, Granularity, Import, Prune};
 use crate::network::Network;
 
 /// Whether an import without `model` can be of a program.
@@ -30,6 +30,16 @@ pub(super) fn import(site: &Site<'_>, import: &Import, faults: &mut Vec<Fault>) 
 /// A program's weights can be masked by what they are, and not by what goes through its layers.
 pub(super) fn prune(site: &Site<'_>, prune: &Prune, network: Option<&Network>) -> Option<Fault> {
     network.filter(|network| network.is_program())?;
+    let of_units = [
+        (prune.granularity == Some(Granularity::Unit)).then(|| site.value(&["granularity"])),
+        prune.remove.then(|| site.key(&["remove"])),
+    ];
+    if let Some(place) = of_units.into_iter().flatten().next() {
+        let message =
+            "whole units are found by the layers, and those of a TorchScript program are not known";
+        let fault = site.fault(Code::Program, place, message);
+        return Some(fault.label("needs the layers").help(format!("leave it out; {REMEDY}")));
+    }
     match prune.criterion {
         Criterion::MaxEntropy(_) | Criterion::MinMse(_) | Criterion::Synflow(_) => {}
         Criterion::Magnitude(_)

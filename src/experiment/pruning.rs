@@ -1,15 +1,32 @@
 //! What settings of a `prune` stage contradict each other.
 
-use super::fault::{Code, Fault};
+use super::fault::{Code, Fault, Span};
 use super::networks::Site;
-use super::spec::{Criterion, Granularity, Hessian, Prune, Scope};
+use super::spec::{Budget, Criterion, Granularity, Hessian, Prune, Scope};
 
 /// Adds what is wrong with a stage's settings.
 pub(super) fn check(site: &Site<'_>, prune: &Prune, faults: &mut Vec<Fault>) {
+    faults.extend(target(site, prune));
     faults.extend(two_shares(site, prune));
-    faults.extend(whole_units(site, prune));
+    faults.extend(not_of_units(site, prune));
+    faults.extend(not_of_weights(site, prune));
     faults.extend(pattern(site, prune));
     faults.extend(correction(site, prune));
+}
+
+/// Something has to say how much goes.
+fn target(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
+    if prune.budget.as_ref().is_some_and(|budget| *budget == Budget::default()) {
+        let message = "`budget` states nothing";
+        let fault = site.fault(Code::MissingKey, site.value(&["budget"]), message);
+        return Some(fault.help("state one of `params`, `macs`, `nonzeros` and `channels`"));
+    }
+    if prune.sparsity.is_some() || prune.budget.is_some() {
+        return None;
+    }
+    let message = "`prune` needs `sparsity` or `budget`: how much goes";
+    let fault = site.fault(Code::MissingKey, site.key(&[]), message);
+    Some(fault.help("add `sparsity = 0.9`, or with whole units `budget = { params = 0.5 }`"))
 }
 
 /// `allocation` is by layer, so weights of all layers do not compete.
@@ -26,46 +43,120 @@ fn two_shares(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
     Some(fault.help("leave `scope` out, or `allocation`"))
 }
 
-/// A criterion of whole units has no densities of layers.
-fn whole_units(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
-    if !matches!(prune.criterion, Criterion::MaxEntropy(_)) {
-        return None;
+/// What counts weights where whole units go.
+fn not_of_units(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
+    let is_entropy = matches!(prune.criterion, Criterion::MaxEntropy(_));
+    if prune.granularity() != Granularity::Unit {
+        if !is_entropy {
+            return None;
+        }
+        let message = "`max-entropy` removes whole units, and `granularity` asks for less";
+        let fault = site.fault(Code::Contradiction, site.value(&["granularity"]), message);
+        let fault = fault.note(site.sources, site.choice(&["criterion"]), "of units");
+        return Some(fault.help("leave `granularity` out, or choose another criterion"));
     }
+    let because = if is_entropy {
+        (site.choice(&["criterion"]), "`max-entropy` removes whole units")
+    } else {
+        (site.value(&["granularity"]), "whole units go")
+    };
     let rules = [
         ("allocation", prune.allocation.is_some()),
-        ("floors", !prune.floors.is_empty()),
         ("layer-sparsity", !prune.layer_sparsity.is_empty()),
-        ("granularity", prune.granularity != Granularity::Weight),
     ];
-    let (key, _) = rules.into_iter().find(|(_, is_stated)| *is_stated)?;
-    let message = format!("`{key}` counts weights, and `max-entropy` removes whole units");
-    let fault = site.fault(Code::Contradiction, site.key(&[key]), &message);
-    let fault = fault.label("of weights");
-    let fault = fault.note(site.sources, site.choice(&["criterion"]), "of units");
-    Some(
-        fault.help(format!("leave `{key}` out, or choose a criterion of weights, such as min-mse")),
-    )
+    if let Some((key, _)) = rules.into_iter().find(|(_, is_stated)| *is_stated) {
+        let message = format!("`{key}` counts weights, and {}", because.1);
+        let fault = site.fault(Code::Contradiction, site.key(&[key]), &message);
+        let fault = fault.label("of weights");
+        let fault = fault.note(site.sources, because.0, "of units");
+        return Some(fault.help(format!(
+            "leave `{key}` out; `scope` and `floors` say how layers share units out"
+        )));
+    }
+    let name = prune.criterion.name();
+    if matches!(
+        prune.criterion,
+        Criterion::Lamp(_) | Criterion::Synflow(_) | Criterion::SparseOpt(_)
+    ) {
+        let message = format!("`{name}` scores single weights, and whole units go");
+        let fault = site.fault(Code::Contradiction, site.choice(&["criterion"]), &message);
+        let fault = fault.note(site.sources, because.0, "of units");
+        return Some(fault.help(
+            "leave `granularity` out, or choose max-entropy, min-mse, magnitude, taylor, snip, grasp or random",
+        ));
+    }
+    let Criterion::MinMse(settings) = &prune.criterion else { return None };
+    let path = |key| ["criterion", "min-mse", key];
+    let of_weights = [
+        ("hessian", settings.hessian != Hessian::Full),
+        ("update", settings.update.is_some()),
+        ("block-size", site.is_stated(&path("block-size"))),
+    ];
+    let (key, _) = of_weights.into_iter().find(|(_, is_stated)| *is_stated)?;
+    let message = format!("`{key}` is for single weights, and whole units go");
+    let fault = site.fault(Code::Contradiction, site.value(&path(key)), &message);
+    let fault = fault.note(site.sources, because.0, "of units");
+    Some(fault.help(format!("leave `{key}` out; `select` and `refit` are for units")))
+}
+
+/// What counts units where weights go.
+fn not_of_weights(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
+    if prune.granularity() == Granularity::Unit {
+        return None;
+    }
+    const HELP: &str = "set `granularity = \"unit\"`";
+    let of_units = [
+        (prune.scope == Scope::Isomorphic).then(|| ("scope", site.value(&["scope"]))),
+        of_min_mse(site, prune),
+    ];
+    if let Some((key, place)) = of_units.into_iter().flatten().next() {
+        let message = format!("`{key}` is for whole units, and weights go");
+        let fault = site.fault(Code::Contradiction, place, &message);
+        return Some(fault.label("of units").help(format!("leave it out, or {HELP}")));
+    }
+    let Budget { params, macs, nonzeros: _, channels } = prune.budget.as_ref()?;
+    let (key, noun) = [
+        ("params", "parameters", params),
+        ("macs", "multiply-accumulates", macs),
+        ("channels", "channels", channels),
+    ]
+    .into_iter()
+    .find_map(|(key, noun, stated)| stated.map(|_| (key, noun)))?;
+    let message = format!("weights that are zero leave the number of {noun} as it is");
+    let fault = site.fault(Code::Contradiction, site.value(&["budget", key]), &message);
+    Some(fault.label("of units").help(format!("{HELP}; or state `sparsity` or `budget.nonzeros`")))
+}
+
+/// A setting of `min-mse` for units that is stated.
+fn of_min_mse(site: &Site<'_>, prune: &Prune) -> Option<(&'static str, Span)> {
+    matches!(prune.criterion, Criterion::MinMse(_)).then_some(())?;
+    let path = |key| ["criterion", "min-mse", key];
+    let key = ["select", "refit"].into_iter().find(|key| site.is_stated(&path(key)))?;
+    Some((key, site.value(&path(key))))
 }
 
 /// A pattern says how many weights stay everywhere.
 fn pattern(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
     let granularity = site.value(&["granularity"]);
-    if let (Criterion::SparseOpt(_), true) =
-        (&prune.criterion, prune.granularity != Granularity::Weight)
-    {
+    if let (Criterion::SparseOpt(_), true) = (
+        &prune.criterion,
+        matches!(prune.granularity(), Granularity::Row) || prune.granularity().pattern().is_some(),
+    ) {
         let message = "`sparse-opt` finds single weights, and `granularity` asks for more at once";
         let fault = site.fault(Code::Contradiction, granularity, message);
         return Some(fault.help("leave `granularity` out, or choose another criterion"));
     }
-    let (kept, of) = prune.granularity.pattern()?;
+    let (kept, of) = prune.granularity().pattern()?;
     let sparsity = 1.0 - kept as f64 / of as f64;
-    if (prune.sparsity - sparsity).abs() > 1e-9 {
+    let is_it = prune.sparsity.is_some_and(|stated| (stated - sparsity).abs() < 1e-9);
+    if !is_it || prune.budget.is_some() {
+        let key = if is_it || prune.sparsity.is_none() { "budget" } else { "sparsity" };
         let message = format!("{kept} of {of} weights stay, which is a sparsity of {sparsity}");
-        let fault = site.fault(Code::Contradiction, site.value(&["sparsity"]), &message);
-        let fault = fault.label("another sparsity");
+        let fault = site.fault(Code::Contradiction, site.value(&[key]), &message);
+        let fault = fault.label("another target");
         let fault = fault.note(site.sources, granularity, "the pattern");
         return Some(
-            fault.help(format!("set `sparsity = {sparsity}`, or leave `granularity` out")),
+            fault.help(format!("set `sparsity = {sparsity}` alone, or leave `granularity` out")),
         );
     }
     if let Criterion::MinMse(settings) = &prune.criterion

@@ -17,6 +17,7 @@ use tch::{Device, Kind, TchError, Tensor, no_grad};
 
 use crate::random;
 use program::{Contents, Program, Value};
+pub(crate) use removal::kept;
 
 /// A network with its parameters on a device.
 #[derive(Debug)]

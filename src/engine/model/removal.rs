@@ -27,7 +27,7 @@ impl Model {
 }
 
 /// A copy of what is left of a tensor: for each axis that is cut the indices that stay.
-fn kept(whole: &Tensor, cuts: &[(usize, Vec<u32>)]) -> Tensor {
+pub(crate) fn kept(whole: &Tensor, cuts: &[(usize, Vec<u32>)]) -> Tensor {
     no_grad(|| {
         cuts.iter().fold(whole.detach().copy(), |left, (axis, indices)| {
             let indices: Vec<i64> = indices.iter().map(|&index| i64::from(index)).collect();

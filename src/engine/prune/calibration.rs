@@ -87,7 +87,9 @@ pub fn activations(model: &Model, images: &Tensor, taps: &[(usize, usize)]) -> V
     chunks.iter().map(|chunks| Tensor::cat(chunks, 0)).collect()
 }
 
-fn each_chunk(
+/// Passes images through every domain's network, a chunk at a time: `sink` gets the domain and the outputs of
+/// the nodes `taps`.
+pub(super) fn each_chunk(
     model: &Model,
     images: &Tensor,
     taps: &[usize],

@@ -14,7 +14,6 @@
 use graftwork::experiment::spec::Loss;
 use tch::{Kind, Tensor, no_grad};
 
-use super::Prunable;
 use crate::data::Batch;
 use crate::model::{Mode, Model};
 use crate::train::loss;
@@ -22,9 +21,9 @@ use crate::train::loss;
 /// Examples that a gradient is taken over at a time.
 const CHUNK: i64 = 256;
 
-/// `|w · ∂L/∂w|` for each weight, or its square; `L` is the mean cross-entropy of the images.
-pub fn taylor(model: &Model, layers: &[Prunable], batch: &Batch, squared: bool) -> Vec<Tensor> {
-    let scored = Scored::new(model, layers, batch, 1.0);
+/// `|w · ∂L/∂w|` for each value of some parameters, or its square; `L` is the mean cross-entropy of the images.
+pub fn taylor(model: &Model, params: &[&str], batch: &Batch, squared: bool) -> Vec<Tensor> {
+    let scored = Scored::new(model, params, batch, 1.0);
     let scores = scored.weights().into_iter().zip(scored.gradients()).map(|(weight, gradient)| {
         let product = weight.detach().to_kind(Kind::Double) * gradient;
         if squared { product.square() } else { product.abs() }
@@ -32,9 +31,9 @@ pub fn taylor(model: &Model, layers: &[Prunable], batch: &Batch, squared: bool) 
     scores.collect()
 }
 
-/// `w · (H g)` for each weight, of the loss of logits divided by a temperature.
-pub fn grasp(model: &Model, layers: &[Prunable], batch: &Batch, temperature: f64) -> Vec<Tensor> {
-    let scored = Scored::new(model, layers, batch, temperature);
+/// `w · (H g)` for each value of some parameters, of the loss of logits divided by a temperature.
+pub fn grasp(model: &Model, params: &[&str], batch: &Batch, temperature: f64) -> Vec<Tensor> {
+    let scored = Scored::new(model, params, batch, temperature);
     let scores = scored.weights().into_iter().zip(scored.hessian_gradients());
     scores.map(|(weight, product)| weight.detach().to_kind(Kind::Double) * product).collect()
 }
@@ -42,18 +41,17 @@ pub fn grasp(model: &Model, layers: &[Prunable], batch: &Batch, temperature: f64
 /// A network with the weights that are scored and the images.
 struct Scored<'a> {
     model: Model,
-    params: Vec<&'a str>,
+    params: &'a [&'a str],
     batch: &'a Batch,
     temperature: f64,
 }
 
 impl<'a> Scored<'a> {
-    fn new(model: &Model, layers: &'a [Prunable], batch: &'a Batch, temperature: f64) -> Self {
+    fn new(model: &Model, params: &'a [&'a str], batch: &'a Batch, temperature: f64) -> Self {
         let mut model = model.duplicate();
         // Frozen weights are scored as any other.
         model.params_mut().values_mut().for_each(|parameter| parameter.frozen = false);
         model.update_gradient_flags();
-        let params = layers.iter().map(|layer| layer.param.as_str()).collect();
         Self { model, params, batch, temperature }
     }
 
@@ -117,7 +115,8 @@ mod tests {
     use tch::Device;
 
     use super::*;
-    use crate::prune::prunable;
+
+    const WEIGHTS: [&str; 2] = ["fc1.weight", "fc2.weight"];
 
     /// `((i·a + b) mod 11 − 5) / 10`, row by row.
     fn filled(shape: &[i64], a: i64, b: i64) -> Tensor {
@@ -161,7 +160,6 @@ mod tests {
     #[test]
     fn scores_are_those_of_pytorch() {
         let (model, batch) = problem();
-        let layers = prunable(&model, &[]).unwrap();
         let first = [
             0.003_216_913,
             0.012_042_630,
@@ -186,10 +184,10 @@ mod tests {
             0.016_815_227,
             0.002_968_933,
         ];
-        check(&taylor(&model, &layers, &batch, false), [&first, &second], 1.0, 1e-7);
+        check(&taylor(&model, &WEIGHTS, &batch, false), [&first, &second], 1.0, 1e-7);
         let squares = |values: &[f64]| values.iter().map(|value| value * value).collect::<Vec<_>>();
         let expected = (squares(&first), squares(&second));
-        check(&taylor(&model, &layers, &batch, true), [&expected.0, &expected.1], 1.0, 1e-8);
+        check(&taylor(&model, &WEIGHTS, &batch, true), [&expected.0, &expected.1], 1.0, 1e-8);
         let first = [
             0.032_530_4,
             0.477_346_4,
@@ -214,19 +212,18 @@ mod tests {
             1.494_647_4,
             0.033_370_2,
         ];
-        check(&grasp(&model, &layers, &batch, 200.0), [&first, &second], 1e6, 5e-5);
+        check(&grasp(&model, &WEIGHTS, &batch, 200.0), [&first, &second], 1e6, 5e-5);
     }
 
     /// More examples than pass at once, and the same twice over: the mean does not change.
     #[test]
     fn chunks_make_one_mean() {
         let (model, batch) = problem();
-        let layers = prunable(&model, &[]).unwrap();
         let many =
             Batch { inputs: batch.inputs.repeat([120, 1]), labels: batch.labels.repeat([120]) };
         let pairs = [
-            (taylor(&model, &layers, &batch, false), taylor(&model, &layers, &many, false)),
-            (grasp(&model, &layers, &batch, 1.0), grasp(&model, &layers, &many, 1.0)),
+            (taylor(&model, &WEIGHTS, &batch, false), taylor(&model, &WEIGHTS, &many, false)),
+            (grasp(&model, &WEIGHTS, &batch, 1.0), grasp(&model, &WEIGHTS, &many, 1.0)),
         ];
         for (one, other) in pairs {
             for (one, other) in one.iter().zip(&other) {
@@ -240,15 +237,14 @@ mod tests {
     #[test]
     fn the_gradients_norm_falls_as_grasp_says() {
         let (model, batch) = problem();
-        let layers = prunable(&model, &[]).unwrap();
-        let scores = grasp(&model, &layers, &batch, 1.0);
+        let scores = grasp(&model, &WEIGHTS, &batch, 1.0);
         let norm = |model: &Model| {
-            let gradients = Scored::new(model, &layers, &batch, 1.0).gradients();
+            let gradients = Scored::new(model, &WEIGHTS, &batch, 1.0).gradients();
             gradients.iter().map(|g| g.square().sum(Kind::Double).double_value(&[])).sum::<f64>()
         };
         for (layer, index) in [(0, [1i64, 0]), (0, [2, 2]), (1, [0, 2]), (1, [1, 0])] {
             let share = 0.02;
-            let weight = layers[layer].weight(&model).get(index[0]).get(index[1]);
+            let weight = model.params()[WEIGHTS[layer]].value.detach().get(index[0]).get(index[1]);
             let old = weight.copy();
             let at = |factor: f64| {
                 no_grad(|| weight.shallow_clone().copy_(&(&old * factor)));

@@ -1,27 +1,171 @@
-//! Units and channels whose activations have the largest joint entropy stay.
+//! Units and channels that carry the most entropy stay.
 //!
-//! Under a Gaussian model the joint entropy of a set S of units is `½ ln det(2πe Σ_SS)`, Σ the covariance
-//! of their activations. Its greedy maximisation is a pivoted Cholesky factorisation: the next unit is
-//! the one with the largest variance given those chosen before. Greedy maximum-entropy sampling:
-//! Shewry & Wynn 1987, "Maximum entropy sampling"; activations averaged over space as in Luo & Wu 2017,
-//! <https://arxiv.org/abs/1706.05791>. Unlike entropies of single units it sees redundancy: a unit that
-//! the others predict carries nothing of its own and goes first.
+//! - `joint`: under a Gaussian model the joint entropy of a set S of units is `½ ln det(2πe Σ_SS)`, Σ the
+//!   covariance of their activations. Its greedy maximisation is a pivoted Cholesky factorisation: the next
+//!   unit is the one with the largest variance given those chosen before. Greedy maximum-entropy sampling:
+//!   Shewry & Wynn 1987, "Maximum entropy sampling". Unlike entropies of single units it sees redundancy: a
+//!   unit that the others predict carries nothing of its own and goes first.
+//! - `activation`: the entropy of a histogram of each unit's activations. Luo & Wu 2017, "An Entropy-based
+//!   Pruning Method for CNN Compression", <https://arxiv.org/abs/1706.05791>, equation 3.
+//! - `on-off`: the entropy of whether a unit is active.
+//! - `output`: how much the entropy of the network's predictions falls without the unit.
 //!
-//! Whole units go, by the network's dependency groups: the rows that make them, bias and
-//! normalisation, and the columns that read them. What a removed unit put out on average is added to
-//! the bias of the layer that reads it.
+//! Activations are averaged over space or steps, as in Luo & Wu. A unit of several channels (grouped
+//! convolution) is their mean.
 
-use graftwork::experiment::spec::Scope;
-use graftwork::network::ParamRole;
-use graftwork::network::groups::{self, Group, Unit};
-use indexmap::IndexMap;
+use graftwork::experiment::spec::{ActivationEntropy, BinRange, Entropy, PredictionEntropy};
+use graftwork::network::groups::{Group, Unit};
 use tch::{Device, Kind, Tensor, no_grad};
 
-use super::calibration::{self, Collect};
-use super::selection::{self, Target};
-use super::{Prunable, set_mask};
+use super::calibration;
+use super::units::scores::Scores;
 use crate::model::Model;
-use crate::stage::StageError;
+
+/// The score of each unit of each group.
+///
+/// - groups: with activations, but for `output`
+///
+/// # Shapes
+/// - images: `[n, …]`, the network's input
+pub fn scores(model: &Model, groups: &[&Group], images: &Tensor, entropy: &Entropy) -> Scores {
+    let of_activations = |score: &dyn Fn(&Tensor) -> Vec<f64>| {
+        let activations = activations(model, groups, images);
+        Scores::new(activations.iter().map(score).collect())
+    };
+    match entropy {
+        Entropy::Joint(_) => of_activations(&joint),
+        Entropy::Activation(settings) => {
+            of_activations(&|activations| histogram_entropies(activations, settings))
+        }
+        Entropy::OnOff(_) => of_activations(&on_off),
+        Entropy::Output(settings) => output(model, groups, images, settings.of),
+    }
+}
+
+/// Activations of the units of each group, `[n, units]`, `f64`, on the CPU.
+fn activations(model: &Model, groups: &[&Group], images: &Tensor) -> Vec<Tensor> {
+    let taps: Vec<(usize, usize)> = groups
+        .iter()
+        .filter_map(|group| group.activation)
+        .map(|activation| (activation.node, activation.axis))
+        .collect();
+    let outputs = calibration::activations(model, images, &taps);
+    groups.iter().zip(&outputs).map(|(group, output)| by_unit(output, group)).collect()
+}
+
+/// `½ ln(variance / mean variance)`, the variance given the units that are chosen before.
+fn joint(activations: &Tensor) -> Vec<f64> {
+    let covariance = covariance(activations);
+    let mean = covariance.diagonal(0, 0, 1).mean(Kind::Double).double_value(&[]);
+    let mut scores = vec![f64::NEG_INFINITY; activations.size()[1] as usize];
+    for (unit, variance) in greedy_order(&covariance) {
+        // A unit that never varies has no entropy at all, and one that is not a number no score.
+        if variance > 0.0 || variance.is_nan() {
+            scores[unit] = 0.5 * (variance / mean).ln();
+        }
+    }
+    scores
+}
+
+/// `−Σ p ln p` over bins of equal width between the least and the largest activation.
+fn histogram_entropies(activations: &Tensor, settings: &ActivationEntropy) -> Vec<f64> {
+    let columns: Vec<Vec<f64>> = columns(activations);
+    let of_layer = range(columns.iter().flatten());
+    let bins = settings.bins as usize;
+    let entropy = |column: &Vec<f64>| {
+        let (low, high) = match settings.range {
+            BinRange::Layer => of_layer,
+            BinRange::Channel => range(column),
+        };
+        if low.is_nan() || high <= low {
+            // All in one bin.
+            return if low.is_nan() { f64::NAN } else { 0.0 };
+        }
+        let mut counts = vec![0usize; bins];
+        for value in column {
+            let bin = ((value - low) / (high - low) * bins as f64) as usize;
+            counts[bin.min(bins - 1)] += 1;
+        }
+        let fractions = counts.iter().map(|&count| count as f64 / column.len() as f64);
+        fractions.map(surprise).sum()
+    };
+    columns.iter().map(entropy).collect()
+}
+
+/// Not a number where a value is none.
+fn range<'a>(values: impl IntoIterator<Item = &'a f64>) -> (f64, f64) {
+    values.into_iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| {
+        if value.is_nan() { (value, value) } else { (low.min(value), high.max(value)) }
+    })
+}
+
+fn on_off(activations: &Tensor) -> Vec<f64> {
+    let entropy = |column: &Vec<f64>| {
+        if column.iter().any(|value| value.is_nan()) {
+            return f64::NAN;
+        }
+        let on = column.iter().filter(|&&value| value > 0.0).count() as f64;
+        let on = on / column.len() as f64;
+        surprise(on) + surprise(1.0 - on)
+    };
+    columns(activations).iter().map(entropy).collect()
+}
+
+/// `−p ln p`, zero for a p of zero.
+fn surprise(p: f64) -> f64 {
+    if p > 0.0 { -p * p.ln() } else { 0.0 }
+}
+
+fn columns(activations: &Tensor) -> Vec<Vec<f64>> {
+    Vec::try_from(activations.tr().contiguous()).expect("a matrix of f64")
+}
+
+/// How much the entropy falls when a unit is zero: exact, a pass over the images for each unit.
+fn output(model: &Model, groups: &[&Group], images: &Tensor, of: PredictionEntropy) -> Scores {
+    let whole = prediction_entropy(model, images, of);
+    let score = |unit: &Unit| whole - prediction_entropy(&silenced(model, unit), images, of);
+    let of_group = |group: &&Group| group.units.iter().map(score).collect();
+    Scores::new(groups.iter().map(of_group).collect())
+}
+
+/// The network with everything zero that a unit has.
+fn silenced(model: &Model, unit: &Unit) -> Model {
+    let silenced = model.duplicate();
+    for slice in &unit.slices {
+        let parameter = &silenced.params()[&*slice.param];
+        if parameter.role.is_trainable() {
+            let indices: Vec<i64> = slice.indices.iter().map(|&index| i64::from(index)).collect();
+            let index = Tensor::from_slice(&indices).to_device(model.device());
+            let _ = parameter.value.detach().index_fill_(slice.axis as i64, &index, 0.0);
+        }
+    }
+    silenced
+}
+
+/// The entropy of the predictions; each pixel of an image, and each domain's pass, is one more.
+fn prediction_entropy(model: &Model, images: &Tensor, of: PredictionEntropy) -> f64 {
+    let output = model.network().nodes.len() - 1;
+    let (mut sum, mut conditional, mut rows) = (None::<Tensor>, 0.0, 0.0);
+    calibration::each_chunk(model, images, &[output], &mut |_, tapped| {
+        let classes = tapped[0].size()[1];
+        let logits = tapped[0].to_kind(Kind::Double).transpose(0, 1);
+        let logits = logits.reshape([classes, -1]); // [classes, predictions]
+        let p = logits.softmax(0, None::<Kind>);
+        let surprises = -(&p * p.clamp_min(f64::MIN_POSITIVE).log());
+        conditional += surprises.sum(Kind::Double).double_value(&[]);
+        rows += p.size()[1] as f64;
+        let part = p.sum_dim_intlist([1].as_slice(), false, Kind::Double);
+        sum = Some(sum.take().map_or_else(|| part.shallow_clone(), |sum| sum + &part));
+    });
+    let mean = no_grad(|| (sum.expect("there is an image") / rows).to_device(Device::Cpu));
+    let mean: Vec<f64> = Vec::try_from(mean).expect("a vector of f64");
+    let marginal: f64 = mean.into_iter().map(|p| if p.is_nan() { p } else { surprise(p) }).sum();
+    match of {
+        PredictionEntropy::Marginal => marginal,
+        PredictionEntropy::Conditional => conditional / rows,
+        PredictionEntropy::MutualInformation => marginal - conditional / rows,
+    }
+}
 
 /// Units in the order in which they are chosen, each with its variance given those before it.
 ///
@@ -65,120 +209,6 @@ pub fn greedy_order(covariance: &Tensor) -> Vec<(usize, f64)> {
     order
 }
 
-/// Masks units until the target is met to within one unit: the first count of units that reaches it.
-///
-/// With `scope = "global"` the units of all layers are ranked by their conditional entropy,
-/// `½ ln(variance / mean variance of the layer)`; with `"layer"` every hidden layer loses the same
-/// fraction. Each layer keeps a unit. Layers of units that an excluded layer makes or reads stay whole.
-///
-/// # Shapes
-/// - images: `[n, …]`, the network's input
-///
-/// # Errors
-/// [`StageError::Unfit`] where the network has no unit that may go, or too few.
-pub fn prune(
-    model: &mut Model,
-    layers: &[Prunable],
-    images: &Tensor,
-    sparsity: f64,
-    scope: Scope,
-) -> Result<(), StageError> {
-    let budgets = selection::budget(model, layers, &Target::new(sparsity, Scope::Global))?;
-    let wanted = budgets.pools[0].1;
-    let groups = removable(model, layers)?;
-    let order = removal_order(model, &groups, images, scope);
-    let units: Vec<&Unit> = order.iter().map(|&(group, unit)| &groups[group].units[unit]).collect();
-    let zeros = |count: usize| {
-        let masks = masks(model, &units[..count]);
-        layers.iter().map(|layer| masked(model, layer, masks.get(&layer.param))).sum::<usize>()
-    };
-    let most = zeros(units.len());
-    if most < wanted {
-        let size: usize = layers.iter().map(|layer| layer.size(model)).sum();
-        return Err(StageError::Unfit(format!(
-            "sparsity = {sparsity} is more than whole units can give; with one unit left in each hidden layer it is {:.4}",
-            most as f64 / size as f64
-        )));
-    }
-    // The least count that reaches the target, by bisection: zeros grow with every unit.
-    let (mut low, mut high) = (0, units.len());
-    while low < high {
-        let middle = usize::midpoint(low, high);
-        if zeros(middle) >= wanted {
-            high = middle;
-        } else {
-            low = middle + 1;
-        }
-    }
-    let masks = masks(model, &units[..low]);
-    compensate(model, images, &masks);
-    for (param, mask) in &masks {
-        set_mask(model, param, mask);
-    }
-    model.apply_masks();
-    Ok(())
-}
-
-/// The groups whose units may go: all whose weights are prunable.
-fn removable(model: &Model, layers: &[Prunable]) -> Result<Vec<Group>, StageError> {
-    let network = model.network();
-    let groups = groups::groups(network).map_err(|error| StageError::Unfit(error.to_string()))?;
-    let weighs = |node: usize| {
-        model
-            .params()
-            .values()
-            .any(|parameter| parameter.node == node && parameter.role == ParamRole::Weight)
-    };
-    let free = |node: usize| !weighs(node) || layers.iter().any(|layer| layer.node == node);
-    let groups: Vec<Group> = groups
-        .into_iter()
-        .filter(|group| group.units[0].slices.iter().all(|slice| free(slice.node)))
-        // Heads of an attention have no activations of their own to look at.
-        .filter(|group| group.activation.is_some())
-        .collect();
-    if groups.is_empty() {
-        return Err(StageError::Unfit(
-            "max-entropy removes hidden units, and there is no hidden layer that `exclude` leaves free with the layers that read it"
-                .to_owned(),
-        ));
-    }
-    Ok(groups)
-}
-
-/// (group, unit) in the order in which they go; one unit of each group is never in it.
-fn removal_order(
-    model: &Model,
-    groups: &[Group],
-    images: &Tensor,
-    scope: Scope,
-) -> Vec<(usize, usize)> {
-    let taps: Vec<(usize, usize)> = groups
-        .iter()
-        .filter_map(|group| group.activation)
-        .map(|activation| (activation.node, activation.axis))
-        .collect();
-    let outputs = calibration::activations(model, images, &taps);
-    let mut ranked: Vec<(f64, usize, usize)> = Vec::new();
-    for (index, (group, output)) in groups.iter().zip(&outputs).enumerate() {
-        let covariance = covariance(&by_unit(output, group));
-        let mean = covariance.diagonal(0, 0, 1).mean(Kind::Double).double_value(&[]);
-        let order = greedy_order(&covariance);
-        let n = order.len() as f64;
-        for (place, &(unit, variance)) in order.iter().rev().take(order.len() - 1).enumerate() {
-            let rank = match scope {
-                // A layer whose units never vary has no entropy at all.
-                Scope::Global if variance > 0.0 => 0.5 * (variance / mean).ln(),
-                Scope::Global => f64::NEG_INFINITY,
-                Scope::Layer => (place as f64 + 0.5) / n,
-            };
-            ranked.push((rank, index, unit));
-        }
-    }
-    // Stable: equal ranks fall in the order of layers, and in a layer in the reverse greedy order.
-    ranked.sort_by(|one, other| one.0.total_cmp(&other.0));
-    ranked.into_iter().map(|(_, group, unit)| (group, unit)).collect()
-}
-
 /// One column a unit; a unit of several channels (grouped convolution) is their mean.
 fn by_unit(output: &Tensor, group: &Group) -> Tensor {
     let columns = group.units.iter().map(|unit| {
@@ -196,72 +226,6 @@ fn by_unit(output: &Tensor, group: &Group) -> Tensor {
 fn covariance(values: &Tensor) -> Tensor {
     let centred = values - values.mean_dim([0].as_slice(), true, Kind::Double);
     centred.tr().matmul(&centred) / (values.size()[0] - 1).max(1) as f64
-}
-
-/// Masks of everything that units consist of, existing masks included.
-fn masks(model: &Model, units: &[&Unit]) -> IndexMap<String, Tensor> {
-    let mut removed: IndexMap<(&str, usize), Vec<i64>> = IndexMap::new();
-    for slice in units.iter().flat_map(|unit| &unit.slices) {
-        if model.params()[&*slice.param].role.is_trainable() {
-            let indices = slice.indices.iter().map(|&index| i64::from(index));
-            removed.entry((&*slice.param, slice.axis)).or_default().extend(indices);
-        }
-    }
-    let mut masks: IndexMap<String, Tensor> = IndexMap::new();
-    for ((param, axis), indices) in removed {
-        let mask = masks.entry(param.to_owned()).or_insert_with(|| {
-            let parameter = &model.params()[param];
-            let ones = || Tensor::ones(parameter.value.size(), (Kind::Float, Device::Cpu));
-            parameter.mask.as_ref().map_or_else(ones, |mask| mask.to_device(Device::Cpu).copy())
-        });
-        let _ = mask.index_fill_(axis as i64, &Tensor::from_slice(&indices), 0.0);
-    }
-    masks
-}
-
-fn masked(model: &Model, layer: &Prunable, mask: Option<&Tensor>) -> usize {
-    mask.map_or_else(
-        || layer.masked(model),
-        |mask| mask.numel() - mask.count_nonzero(None::<i64>).int64_value(&[]) as usize,
-    )
-}
-
-/// Adds what removed units put out on average to the biases of the layers that read them.
-///
-/// The mean square error of the reader's output falls from `w² E[x²]` to `w² Var[x]`; no label is
-/// used. A reader without a bias gets nothing, nor does a transposed convolution, to whose outputs a unit
-/// adds different amounts by place.
-fn compensate(model: &mut Model, images: &Tensor, masks: &IndexMap<String, Tensor>) {
-    let readers: Vec<Prunable> = super::prunable(model, &[])
-        .expect("without exclusion every layer is prunable")
-        .into_iter()
-        .filter(|layer| masks.contains_key(&layer.param) && bias_of(model, layer).is_some())
-        .filter(|layer| calibration::has_patches(&model.network().nodes[layer.node].op))
-        .collect();
-    let inputs = calibration::inputs(model, images, &readers, Collect::Sums);
-    no_grad(|| {
-        for (layer, inputs) in readers.iter().zip(&inputs) {
-            let weight = layer.weight(model).to_device(Device::Cpu).to_kind(Kind::Double);
-            let gone = masks[&layer.param].eq(0.0).to_kind(Kind::Double);
-            let lost = (weight * gone).flatten(1, -1); // [outputs, d], the rows of removed units too
-            let rows = lost.size()[0] / inputs.sums.len() as i64;
-            let shift: Vec<Tensor> = lost
-                .split(rows, 0)
-                .iter()
-                .zip(&inputs.sums)
-                .map(|(lost, sum)| lost.mv(&(sum / inputs.patches)))
-                .collect();
-            let bias = bias_of(model, layer).expect("readers have a bias");
-            let bias = &model.params()[&bias].value;
-            let shift = Tensor::cat(&shift, 0).to_device(bias.device()).to_kind(bias.kind());
-            let _ = bias.detach().g_add_(&shift);
-        }
-    });
-}
-
-fn bias_of(model: &Model, layer: &Prunable) -> Option<String> {
-    let bias = format!("{}.bias", layer.name);
-    model.params().contains_key(&bias).then_some(bias)
 }
 
 #[cfg(test)]

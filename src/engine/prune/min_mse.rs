@@ -316,20 +316,14 @@ impl SharedHessian {
         let diagonal: Vec<f64> = Vec::try_from(gram.diagonal(0, 0, 1)).expect("a vector of f64");
         let (dead, live): (Vec<u32>, Vec<u32>) =
             (0..diagonal.len() as u32).partition(|&index| diagonal[index as usize] == 0.0);
-        let mean = diagonal.iter().sum::<f64>() / diagonal.len() as f64;
-        let damped = gram.copy();
-        let mut values = damped.diagonal(0, 0, 1);
-        let _ = values.g_add_scalar_(damping * mean);
+        let damped = obs::damped(gram, damping);
+        let values = damped.diagonal(0, 0, 1);
         for &index in &dead {
             let _ = values.get(i64::from(index)).fill_(1.0);
         }
         let (_, info) = submatrix(&damped, &live).linalg_cholesky_ex(false, false);
         if info.int64_value(&[]) != 0 {
-            return Err(StageError::Unfit(format!(
-                "the Hessian of layer `{}` has no inverse: its {} inputs depend on each other on the calibration images; raise `damping` (now {damping}) or `calibration-samples`",
-                layer.name,
-                live.len()
-            )));
+            return Err(obs::singular(&layer.name, live.len() as i64, damping));
         }
         let inverse = obs::inverse(&submatrix(&damped, &live));
         Ok(Self { damped, inverse, dead, live })

@@ -5,7 +5,8 @@
 //! - [`gradients`]: scores from the gradient on labelled images; [`synflow`]: without data
 //! - [`calibration`]: what layers see when training images pass through the network
 //! - [`min_mse`]: least change of every layer's output, by [`obs`] (optimal brain surgeon) or [`blocked`] (`SparseGPT`)
-//! - [`max_entropy`]: largest joint entropy of the units that stay
+//! - [`units`]: whole units, chosen by scores, corrected for, masked and taken out
+//! - [`max_entropy`]: the units that carry the most entropy stay
 //! - [`sparse_opt`]: proximal L1 training; [`ista`] is its solver on small problems
 //!
 //! A criterion sets masks (and may change weights, as its paper says); masks that are there already
@@ -23,6 +24,7 @@ pub mod obs;
 pub mod selection;
 pub mod sparse_opt;
 pub mod synflow;
+pub mod units;
 
 #[cfg(test)]
 mod tests;

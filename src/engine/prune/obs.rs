@@ -12,6 +12,8 @@
 
 use tch::{Kind, Tensor};
 
+use crate::stage::StageError;
+
 /// Removals between two downdates of the inverse Hessian.
 const BLOCK: usize = 64;
 
@@ -155,6 +157,22 @@ impl Row {
         let mut inverse = inverse.index_select(0, &index).index_select(1, &index);
         inverse.addmm_(&factors.tr(), &(-&factors))
     }
+}
+
+/// A Hessian with a fraction of its diagonal's mean added to its diagonal.
+pub fn damped(hessian: &Tensor, damping: f64) -> Tensor {
+    let damped = hessian.copy();
+    let mut diagonal = damped.diagonal(0, 0, 1);
+    let mean = diagonal.mean(Kind::Double).double_value(&[]);
+    let _ = diagonal.g_add_scalar_(damping * mean);
+    damped
+}
+
+/// The Hessian of a layer with so many inputs has no inverse.
+pub fn singular(layer: &str, inputs: i64, damping: f64) -> StageError {
+    StageError::Unfit(format!(
+        "the Hessian of layer `{layer}` has no inverse: its {inputs} inputs depend on each other on the calibration images; raise `damping` (now {damping}) or `calibration-samples`"
+    ))
 }
 
 /// The inverse of a positive definite matrix.

@@ -50,16 +50,48 @@ impl Target {
         }
     }
 
-    /// What a stage states.
-    pub fn of(stage: &Prune) -> Self {
-        Self {
+    /// What a stage states; a budget of nonzeros is met by a sparsity.
+    ///
+    /// # Errors
+    /// [`StageError::Unfit`] when more than the budget is not zero outside of the layers.
+    pub fn of(stage: &Prune, model: &Model, layers: &[Prunable]) -> Result<Self, StageError> {
+        let nonzeros = stage.budget.as_ref().and_then(|budget| budget.nonzeros);
+        let by_budget =
+            nonzeros.map(|nonzeros| sparsity_for(nonzeros, model, layers)).transpose()?;
+        let sparsity = stage.sparsity.unwrap_or(0.0).max(by_budget.unwrap_or(0.0));
+        Ok(Self {
             allocation: stage.allocation,
             floors: stage.floors.clone(),
             layer_sparsity: stage.layer_sparsity.clone(),
-            granularity: stage.granularity,
-            ..Self::new(stage.sparsity, stage.scope)
-        }
+            granularity: stage.granularity(),
+            ..Self::new(sparsity, stage.scope)
+        })
     }
+}
+
+/// The sparsity of the layers with which so many trainable parameters are not zero.
+///
+/// - stated: up to 1 a fraction of those that are not zero now
+fn sparsity_for(stated: f64, model: &Model, layers: &[Prunable]) -> Result<f64, StageError> {
+    let nonzeros = |value: &Tensor| value.count_nonzero(None::<i64>).int64_value(&[]) as u64;
+    let trainable = model.params().values().filter(|parameter| parameter.role.is_trainable());
+    let now: u64 = trainable.map(|parameter| nonzeros(&parameter.value)).sum();
+    let of_layers: u64 = layers.iter().map(|layer| nonzeros(&layer.weight(model))).sum();
+    let most = at_most(stated, now);
+    let others = now - of_layers;
+    if most <= others {
+        return Err(StageError::Unfit(format!(
+            "budget.nonzeros = {stated} allows {most} parameters that are not zero, and {others} of those that are not pruned (biases, normalisation, `exclude`) are not"
+        )));
+    }
+    let size: usize = layers.iter().map(|layer| layer.size(model)).sum();
+    let kept = (most - others).min(size as u64);
+    Ok((size as u64 - kept) as f64 / size as f64)
+}
+
+/// What a budget allows of a number: up to 1 a fraction of it, above a count.
+pub fn at_most(stated: f64, now: u64) -> u64 {
+    if stated <= 1.0 { (stated * now as f64).round() as u64 } else { stated as u64 }
 }
 
 /// What a target asks of a network's layers.
@@ -132,6 +164,7 @@ pub fn budget(model: &Model, layers: &[Prunable], target: &Target) -> Result<Bud
             counts.split(&free, rest, |layer| allocation::erk(&layers[layer].weight(model).size()))
         }
         (Some(Allocation::Uniform), _) | (None, Scope::Layer) => counts.split(&free, rest, |_| 1.0),
+        (None, Scope::Isomorphic) => unreachable!("this scope is of whole units"),
     };
     pools.extend(free.iter().map(|&layer| vec![layer]).zip::<Vec<usize>>(zeros));
     Ok(whole(pools))
@@ -142,15 +175,7 @@ impl Counts {
         let node = |layer: &Prunable| model.network().nodes[layer.node].name.as_str();
         for (key, rules) in [("floors", &target.floors), ("layer-sparsity", &target.layer_sparsity)]
         {
-            let is_there = |pattern: &str| {
-                layers.iter().any(|l| graftwork::network::matches(pattern, node(l)))
-            };
-            if let Some(pattern) = rules.keys().find(|pattern| !is_there(pattern)) {
-                return Err(StageError::Unfit(format!(
-                    "{key}: \"{pattern}\" matches no layer that is pruned; there are: {}",
-                    layers.iter().map(node).collect::<Vec<_>>().join(", ")
-                )));
-            }
+            patterns_match(key, rules, layers, node)?;
         }
         let mut counts =
             Self { sizes: Vec::new(), masked: Vec::new(), least: Vec::new(), own: Vec::new() };
@@ -243,7 +268,28 @@ impl Counts {
     }
 }
 
-fn too_sparse(what: &str, masked: usize, size: usize, sparsity: f64) -> StageError {
+/// Whether every pattern of a table matches a layer.
+///
+/// # Errors
+/// [`StageError::Unfit`] with the first that does not.
+pub(super) fn patterns_match<'a>(
+    key: &str,
+    rules: &IndexMap<String, f64>,
+    layers: &'a [Prunable],
+    node: impl Fn(&'a Prunable) -> &'a str,
+) -> Result<(), StageError> {
+    let is_there =
+        |pattern: &str| layers.iter().any(|l| graftwork::network::matches(pattern, node(l)));
+    match rules.keys().find(|pattern| !is_there(pattern)) {
+        None => Ok(()),
+        Some(pattern) => Err(StageError::Unfit(format!(
+            "{key}: \"{pattern}\" matches no layer that is pruned; there are: {}",
+            layers.iter().map(node).collect::<Vec<_>>().join(", ")
+        ))),
+    }
+}
+
+pub(super) fn too_sparse(what: &str, masked: usize, size: usize, sparsity: f64) -> StageError {
     StageError::Unfit(format!(
         "{what} already has {:.4} of its weights masked, more than sparsity = {sparsity}; ask for more, or prune the network that it came from",
         masked as f64 / size as f64

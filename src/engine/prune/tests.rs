@@ -1,25 +1,19 @@
-//! Criteria on whole networks: exact targets, masks, removal.
+//! Criteria of weights on whole networks: exact targets, masks.
 
-use graftwork::experiment::spec::{
-    Allocation, Fcn, Granularity, Hessian, MinMse, Model as Spec, Scope, Unet, UnetUpsampling,
-};
-use graftwork::network::groups::{Dependencies, Floors, Part, Unit, groups};
+use graftwork::experiment::spec::{Allocation, Granularity, Hessian, MinMse, Scope};
 use graftwork::network::op::{Conv2d, Flatten, Linear, Relu};
-use graftwork::network::{Network, ParamRole, zoo};
+use graftwork::network::{Network, ParamRole};
 use indexmap::IndexMap;
-use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use super::selection::Target;
-use super::{Prunable, lamp, magnitude, max_entropy, min_mse, prunable, random, selection};
-use crate::model::random_network::random_network;
+use super::{Prunable, lamp, magnitude, min_mse, prunable, random, selection};
 use crate::model::{Mode, Model};
 use crate::random::{stream, uniform};
 use crate::stage::{Ended, StageError};
 
 /// Parameters and statistics that are nowhere zero or one.
-fn scrambled(network: Network, seed: u64) -> Model {
+pub(super) fn scrambled(network: Network, seed: u64) -> Model {
     let mut model = Model::new(network, seed, Device::Cpu);
     for (name, parameter) in model.params_mut() {
         let mut rng = stream(seed, &format!("scramble {name}"), 0);
@@ -32,7 +26,7 @@ fn scrambled(network: Network, seed: u64) -> Model {
     model
 }
 
-fn mlp() -> Model {
+pub(super) fn mlp() -> Model {
     let mut network = Network::new("test", &[6]);
     network.push("fc1", Linear::new(6, 8));
     network.push("relu1", Relu {});
@@ -42,11 +36,11 @@ fn mlp() -> Model {
     scrambled(network, 4)
 }
 
-fn images(shape: &[i64], seed: u64) -> Tensor {
+pub(super) fn images(shape: &[i64], seed: u64) -> Tensor {
     uniform(shape, -1.0, 1.0, &mut stream(seed, "images", 0))
 }
 
-fn zeros(model: &Model, layers: &[Prunable]) -> Vec<usize> {
+pub(super) fn zeros(model: &Model, layers: &[Prunable]) -> Vec<usize> {
     let zeros = |layer: &Prunable| {
         let nonzero = layer.weight(model).count_nonzero(None::<i64>).int64_value(&[]) as usize;
         layer.size(model) - nonzero
@@ -54,7 +48,7 @@ fn zeros(model: &Model, layers: &[Prunable]) -> Vec<usize> {
     layers.iter().map(zeros).collect()
 }
 
-fn bits(model: &Model) -> Vec<Vec<u8>> {
+pub(super) fn bits(model: &Model) -> Vec<Vec<u8>> {
     let bytes = |value: &Tensor| {
         let mut bytes = vec![0; value.numel() * 4];
         value.detach().contiguous().copy_data_u8(&mut bytes, value.numel());
@@ -345,176 +339,6 @@ fn the_surgeon_changes_outputs_less_than_magnitude_does() {
     };
     let errors = WAYS.map(error);
     assert!(errors[3] < errors[0] && errors[3] < errors[2], "{errors:?}");
-}
-
-#[test]
-fn whole_units_go_until_the_target_is_reached() {
-    for scope in [Scope::Global, Scope::Layer] {
-        for sparsity in [0.0, 0.2, 0.5, 0.8] {
-            let mut model = mlp();
-            let layers = prunable(&model, &[]).unwrap();
-            let images = images(&[300, 6], 1);
-            max_entropy::prune(&mut model, &layers, &images, sparsity, scope).unwrap();
-            let zeros: usize = zeros(&model, &layers).iter().sum();
-            let wanted = (sparsity * 103.0f64).round() as usize;
-            // A unit of the first layer has 6 + 5 weights, one of the second 8 + 3.
-            assert!(zeros >= wanted && zeros < wanted + 11, "{scope:?} {sparsity}: {zeros}");
-            let first = model.params()["fc1.weight"].value.abs().sum_dim_intlist(
-                [1].as_slice(),
-                false,
-                Kind::Float,
-            );
-            let gone = first.eq(0.0);
-            let bias = model.params()["fc1.bias"].value.eq(0.0);
-            let reads = model.params()["fc2.weight"]
-                .value
-                .abs()
-                .sum_dim_intlist([0].as_slice(), false, Kind::Float)
-                .eq(0.0);
-            assert!(gone.equal(&bias) && gone.equal(&reads), "rows, bias and columns go together");
-        }
-    }
-}
-
-#[test]
-fn units_cannot_give_more_than_all_but_one_of_each_layer() {
-    let mut model = mlp();
-    let layers = prunable(&model, &[]).unwrap();
-    let images = images(&[300, 6], 1);
-    let error = max_entropy::prune(&mut model, &layers, &images, 0.95, Scope::Global).unwrap_err();
-    // 6 + 1 + 3 weights are left.
-    assert_eq!(
-        error.to_string(),
-        "sparsity = 0.95 is more than whole units can give; with one unit left in each hidden layer it is 0.9029"
-    );
-    let layers = prunable(&model, &["fc2".to_owned()]).unwrap();
-    let error = max_entropy::prune(&mut model, &layers, &images, 0.5, Scope::Global).unwrap_err();
-    assert!(error.to_string().starts_with("max-entropy removes hidden units"), "{error}");
-}
-
-#[test]
-fn a_removed_unit_leaves_its_mean_in_the_bias_of_its_reader() {
-    // Two units pass on the same x in {0.5, 1.5}; one is redundant and goes. The weight 2 of the
-    // one that goes: mean square error 5 without compensation, 2² Var[x] = 1 with it.
-    let mut network = Network::new("test", &[1]);
-    network.push("fc1", Linear::new(1, 2));
-    network.push("relu", Relu {});
-    network.push("fc2", Linear::new(2, 1));
-    let mut model = Model::new(network, 0, Device::Cpu);
-    let mut set = |name: &str, values: &[f32], shape: &[i64]| {
-        model.params_mut()[name].value = Tensor::from_slice(values).reshape(shape);
-    };
-    set("fc1.weight", &[1.0, 1.0], &[2, 1]);
-    set("fc1.bias", &[0.0, 0.0], &[2]);
-    set("fc2.weight", &[1.0, 2.0], &[1, 2]);
-    set("fc2.bias", &[0.0], &[1]);
-    model.update_gradient_flags();
-    let images = Tensor::from_slice(&[0.5f32, 1.5]).reshape([2, 1]);
-    let before = model.forward(&images, Mode::Eval, None);
-    let layers = prunable(&model, &[]).unwrap();
-    max_entropy::prune(&mut model, &layers, &images, 0.5, Scope::Global).unwrap();
-    let gone = i64::from(model.params()["fc2.weight"].value.double_value(&[0, 0]) != 0.0);
-    let weight = [1.0, 2.0][gone as usize];
-    assert!((model.params()["fc2.bias"].value.double_value(&[0]) - weight).abs() < 1e-12);
-    let change = model.forward(&images, Mode::Eval, None) - before;
-    let error = change.square().mean(Kind::Double).double_value(&[]);
-    assert!((error - weight * weight * 0.25).abs() < 1e-12);
-}
-
-/// Random units of a network that may go together.
-fn random_units<'a>(dependencies: &'a Dependencies<'_>, rng: &mut ChaCha8Rng) -> Vec<&'a Unit> {
-    let mut floors = Floors::new(dependencies, |_| 0.0);
-    let units = dependencies.groups().iter().flat_map(|group| &group.units);
-    units.filter(|_| rng.random::<bool>()).filter(|unit| floors.take(unit)).collect()
-}
-
-/// Compares a network in which units are masked with one that lacks them; gives whether any were drawn.
-#[track_caller]
-fn masked_like_removed(network: Network, seed: u64) -> bool {
-    let model = scrambled(network, seed);
-    let extents = model.network().input_shape().iter().map(|&extent| i64::from(extent));
-    let extents: Vec<i64> = std::iter::once(4).chain(extents).collect();
-    let dependencies = Dependencies::of(model.network()).unwrap();
-    let units = random_units(&dependencies, &mut stream(seed, "units", 0));
-    let small = model.without(&dependencies.without(units.iter().copied()));
-    let mut masked = model.duplicate();
-    for slice in units.iter().flat_map(|unit| &unit.slices) {
-        let indices: Vec<i64> = slice.indices.iter().map(|&index| i64::from(index)).collect();
-        let parameter = &masked.params_mut()[&*slice.param];
-        if parameter.role.is_trainable() {
-            let index = Tensor::from_slice(&indices);
-            let _ = parameter.value.detach().index_fill_(slice.axis as i64, &index, 0.0);
-        }
-    }
-    let images = images(&extents, seed);
-    let expected = masked.forward(&images, Mode::Eval, None);
-    let found = small.forward(&images, Mode::Eval, None);
-    let scale = expected.abs().max().double_value(&[]).max(1.0);
-    let error = (found - expected).abs().max().double_value(&[]) / scale;
-    assert!(error < 1e-5, "seed {seed}: {error}\n{:?}", small.network());
-    small.network().param_count() < model.network().param_count()
-}
-
-#[test]
-fn masking_units_is_the_same_as_removing_them() {
-    let removals = (0..1000).filter(|&seed| masked_like_removed(random_network(seed), seed));
-    let removals = removals.count();
-    assert!(removals > 700, "most networks lose something: {removals}");
-}
-
-#[test]
-fn units_of_a_segmentation_network_can_be_removed_and_its_classes_stay() {
-    let unet = Unet { channels: 4, depth: 2, batch_norm: true, ..Unet::default() };
-    let bilinear = Unet { upsample: UnetUpsampling::Bilinear, batch_norm: false, ..unet.clone() };
-    let fcn = Fcn { channels: 4, hidden: 8, reach: 1, ..Fcn::default() };
-    for spec in [Spec::Unet(unet), Spec::Unet(bilinear), Spec::Fcn8s(fcn)] {
-        for seed in 0..4 {
-            let network = zoo::build(&spec, &[2, 37, 45], 5).unwrap();
-            assert!(masked_like_removed(network, seed), "{spec:?}");
-        }
-    }
-}
-
-/// What makes and carries a unit can be changed at will once its readers do not listen: so every reader is
-/// listed, in every branch, and nothing is listed that belongs to another unit.
-#[test]
-fn nothing_but_its_readers_depends_on_a_unit() {
-    let mut changed = 0;
-    for seed in 0..500 {
-        let network = random_network(seed);
-        let channels = i64::from(network.input_shape()[0]);
-        let model = scrambled(network, seed);
-        let mut rng = stream(seed, "units", 0);
-        let groups = groups(model.network()).unwrap();
-        let units: Vec<_> = groups
-            .iter()
-            .flat_map(|group| &group.units)
-            .filter(|_| rng.random::<u32>() % 3 == 0)
-            .collect();
-        let fill = |model: &Model, part: &dyn Fn(Part) -> bool, value: f64| {
-            let slices = units.iter().flat_map(|unit| &unit.slices);
-            for slice in slices.filter(|slice| part(slice.part)) {
-                let parameter = &model.params()[&*slice.param];
-                if parameter.role.is_trainable() {
-                    let indices: Vec<i64> = slice.indices.iter().map(|&i| i64::from(i)).collect();
-                    let axis = slice.axis as i64;
-                    let index = Tensor::from_slice(&indices);
-                    let _ = parameter.value.detach().index_fill_(axis, &index, value);
-                }
-            }
-        };
-        let images = images(&[3, channels, 12, 12], seed);
-        let before = model.forward(&images, Mode::Eval, None);
-        fill(&model, &|part| part == Part::Reads, 0.0);
-        let deaf = model.forward(&images, Mode::Eval, None);
-        fill(&model, &|part| part != Part::Reads, 0.7);
-        let after = model.forward(&images, Mode::Eval, None);
-        changed += usize::from(!deaf.equal(&before));
-        let scale = deaf.abs().max().double_value(&[]).max(1.0);
-        let error = (after - deaf).abs().max().double_value(&[]) / scale;
-        assert!(error < 1e-5, "seed {seed}: {error}\n{:?}", model.network());
-    }
-    assert!(changed > 350, "most networks listen to a unit that is drawn: {changed}");
 }
 
 /// What is left of each layer.

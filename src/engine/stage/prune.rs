@@ -1,12 +1,17 @@
 //! The `prune` stage: loads a network, lets a criterion mask weights, measures what is left.
 
-use graftwork::experiment::spec::{Criterion, Prune};
+use graftwork::experiment::spec::{Criterion, Entropy, Granularity, Prune};
+use graftwork::network::groups::Dependencies;
 use graftwork::protocol::Point;
+use tch::Tensor;
 
 use super::{Context, Ended, StageError, point};
-use crate::data::Splits;
+use crate::data::{Batch, Splits};
 use crate::model::{Model, Parameter};
 use crate::prune::selection::{self, Target};
+use crate::prune::units::goals::Goals;
+use crate::prune::units::readers::{self, Reader};
+use crate::prune::units::{self, Candidates, correction, dead, elimination, scores};
 use crate::prune::{self, Prunable, gradients, max_entropy, min_mse, sparse_opt, synflow};
 use crate::random;
 
@@ -26,6 +31,9 @@ pub(super) fn run(stage: &Prune, context: &mut Context<'_>) -> Result<Ended, Sta
     }
     if let Some(point) = &stage.rewind_to {
         rewind(&mut model, &context.input_at("rewind-to", point.epoch)?)?;
+    }
+    if stage.remove {
+        model = dead::removed(&model).unwrap_or(model);
     }
     let step = epochs(&stage.criterion);
     context.recorder.record(layer_points(&model, &layers, step));
@@ -85,48 +93,31 @@ fn apply(
     layers: &[Prunable],
     data: Option<&Splits>,
 ) -> Result<Ended, StageError> {
+    let target = Target::of(stage, model, layers)?;
+    if target.granularity == Granularity::Unit {
+        return whole_units(stage, context, model, layers, &target, data);
+    }
     let seed = context.job.seed;
-    let target = Target::of(stage);
     let data = || data.expect("opened for every criterion that needs it");
-    let sample = |samples: u32| {
-        let mut rng = random::stream(seed, "calibration", 0);
-        data().train.as_set().sample(samples as usize, &mut rng)
-    };
+    let sample = |samples: u32| calibration(data(), samples, seed);
+    let params: Vec<&str> = layers.iter().map(|layer| layer.param.as_str()).collect();
     let budget = |model: &Model| selection::budget(model, layers, &target);
     let scores = match &stage.criterion {
         Criterion::Magnitude(_) => prune::magnitude(model, layers),
         Criterion::Random(_) => prune::random(model, layers, seed),
         Criterion::Lamp(_) => prune::lamp(model, layers),
-        Criterion::Taylor(settings) => {
-            let batch = sample(settings.calibration_samples);
-            gradients::taylor(model, layers, &batch, settings.squared)
-        }
-        Criterion::Snip(settings) => {
-            gradients::taylor(model, layers, &sample(settings.calibration_samples), false)
-        }
-        Criterion::Grasp(settings) => {
-            let batch = sample(settings.calibration_samples);
-            gradients::grasp(model, layers, &batch, settings.temperature)
+        Criterion::Taylor(_) | Criterion::Snip(_) | Criterion::Grasp(_) => {
+            by_gradient(&stage.criterion, model, &params, sample)
         }
         Criterion::Synflow(settings) => {
             let budget = budget(model)?;
             synflow::prune(model, layers, &budget, settings.rounds)?;
             return Ok(Ended::Done);
         }
-        Criterion::MaxEntropy(settings) => {
-            let images = sample(settings.calibration_samples).inputs;
-            max_entropy::prune(model, layers, &images, target.sparsity, target.scope)?;
-            return Ok(Ended::Done);
-        }
+        Criterion::MaxEntropy(_) => unreachable!("`max-entropy` is of whole units"),
         Criterion::MinMse(settings) => {
             let images = sample(settings.calibration_samples).inputs;
-            let (recorder, stop) = (&mut *context.recorder, context.stop);
-            let mut progress = |done: u64, total: u64| {
-                if done.is_multiple_of(16) || done == total {
-                    recorder.progress(done, total, format!("row {done}/{total}"));
-                }
-                !stop.load(std::sync::atomic::Ordering::Relaxed)
-            };
+            let mut progress = progress(context, "row", 16);
             return min_mse::prune(model, layers, &images, settings, &target, &mut progress);
         }
         Criterion::SparseOpt(settings) => {
@@ -136,6 +127,128 @@ fn apply(
     let budget = budget(model)?;
     selection::mask_lowest(model, layers, &scores, &budget)?;
     Ok(Ended::Done)
+}
+
+/// Training images, and their labels, that a criterion looks at.
+fn calibration(data: &Splits, samples: u32, seed: u64) -> Batch {
+    let mut rng = random::stream(seed, "calibration", 0);
+    data.train.as_set().sample(samples as usize, &mut rng)
+}
+
+/// Tells how far a criterion is, every so many steps, and whether to go on.
+fn progress<'c>(
+    context: &'c mut Context<'_>,
+    noun: &'static str,
+    every: u64,
+) -> impl FnMut(u64, u64) -> bool + 'c {
+    let (recorder, stop) = (&mut *context.recorder, context.stop);
+    move |done, total| {
+        if done.is_multiple_of(every) || done == total {
+            recorder.progress(done, total, format!("{noun} {done}/{total}"));
+        }
+        !stop.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+/// Scores of all values of some parameters.
+fn by_gradient(
+    criterion: &Criterion,
+    model: &Model,
+    params: &[&str],
+    sample: impl Fn(u32) -> Batch,
+) -> Vec<Tensor> {
+    match criterion {
+        Criterion::Taylor(settings) => {
+            let batch = sample(settings.calibration_samples);
+            gradients::taylor(model, params, &batch, settings.squared)
+        }
+        Criterion::Snip(settings) => {
+            gradients::taylor(model, params, &sample(settings.calibration_samples), false)
+        }
+        Criterion::Grasp(settings) => {
+            let batch = sample(settings.calibration_samples);
+            gradients::grasp(model, params, &batch, settings.temperature)
+        }
+        _ => unreachable!("`{}` looks at no gradient", criterion.name()),
+    }
+}
+
+/// Masks whole units, and makes up for them where the criterion does.
+fn whole_units(
+    stage: &Prune,
+    context: &mut Context<'_>,
+    model: &mut Model,
+    layers: &[Prunable],
+    target: &Target,
+    data: Option<&Splits>,
+) -> Result<Ended, StageError> {
+    let network = model.network().clone();
+    let dependencies =
+        Dependencies::of(&network).map_err(|error| StageError::Unfit(error.to_string()))?;
+    let candidates = Candidates::new(model, &dependencies, layers)?;
+    let seed = context.job.seed;
+    let sample = |samples: u32| {
+        calibration(data.expect("opened for every criterion that needs it"), samples, seed)
+    };
+    match &stage.criterion {
+        Criterion::MaxEntropy(settings) => {
+            let images = sample(settings.calibration_samples).inputs;
+            let candidates = match settings.variant {
+                Entropy::Output(_) => candidates,
+                _ => candidates.only("max-entropy", |group| group.activation.is_some())?,
+            };
+            let goals = Goals::of(stage, model, layers, &candidates)?;
+            let scores =
+                max_entropy::scores(model, candidates.groups(), &images, &settings.variant);
+            let units = candidates.choose(model, &scores, target, &goals)?;
+            correction::compensate(model, &images, &units::masks(model, &units));
+            units::mask(model, &units);
+        }
+        Criterion::MinMse(settings) => {
+            let images = sample(settings.calibration_samples).inputs;
+            let candidates =
+                candidates.only("min-mse", |group| readers::have_patches(&network, group))?;
+            let goals = Goals::of(stage, model, layers, &candidates)?;
+            let readers = Reader::of(model, &images, candidates.groups());
+            let scores = elimination::scores(
+                candidates.groups(),
+                &readers,
+                settings.select,
+                settings.damping,
+                &mut progress(context, "unit", 1),
+            )?;
+            let Some(scores) = scores else { return Ok(Ended::Stopped) };
+            let units = candidates.choose(model, &scores, target, &goals)?;
+            let masks = units::masks(model, &units);
+            if settings.refit {
+                correction::refit(model, &readers, &masks, settings.damping)?;
+            } else {
+                correction::compensate(model, &images, &masks);
+            }
+            units::mask(model, &units);
+        }
+        criterion => {
+            let goals = Goals::of(stage, model, layers, &candidates)?;
+            let scores = match criterion {
+                Criterion::Magnitude(_) => scores::magnitude(model, candidates.groups()),
+                Criterion::Random(_) => scores::random(candidates.groups(), seed),
+                _ => {
+                    let params: Vec<&str> = trainable(model).collect();
+                    let values = by_gradient(criterion, model, &params, sample);
+                    let by_param = params.iter().map(|&param| param.to_owned()).zip(values);
+                    scores::summed(&by_param.collect(), candidates.groups())
+                }
+            };
+            let units = candidates.choose(model, &scores, target, &goals)?;
+            units::mask(model, &units);
+        }
+    }
+    Ok(Ended::Done)
+}
+
+fn trainable(model: &Model) -> impl Iterator<Item = &str> {
+    let params = model.params().iter();
+    params.filter(|(_, parameter)| parameter.role.is_trainable()).map(|(name, _)| name.as_str())
 }
 
 fn layer_points(model: &Model, layers: &[Prunable], step: u64) -> Vec<Point> {

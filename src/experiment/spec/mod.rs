@@ -36,8 +36,9 @@ pub use model::{
     TransformerEncoder, Unet, UnetUpsampling, Vgg,
 };
 pub use prune::{
-    Allocation, Criterion, Granularity, Grasp, Hessian, Lamp, Magnitude, MaxEntropy, MinMse, Prune,
-    Random, RewindTo, Scope, Snip, SparseOpt, Synflow, Taylor,
+    ActivationEntropy, Allocation, BinRange, Budget, Criterion, Entropy, Granularity, Grasp,
+    Hessian, JointEntropy, Lamp, Magnitude, MaxEntropy, MinMse, OnOffEntropy, OutputEntropy,
+    PredictionEntropy, Prune, Random, RewindTo, Scope, Select, Snip, SparseOpt, Synflow, Taylor,
 };
 pub use stage::{Evaluate, Finetune, Pretrain, Stage, StageKind};
 pub use sweep::Sweep;

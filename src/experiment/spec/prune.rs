@@ -15,17 +15,22 @@ pub struct Prune {
     pub from: String,
     /// What decides which weights go.
     pub criterion: Criterion,
-    /// Fraction of the prunable weights that are zero afterwards, in 0..1. Biases and normalisation are not prunable.
+    /// Fraction of the prunable weights that are zero afterwards, in 0..1. Biases and normalisation are not
+    /// prunable. One of `sparsity` and `budget` is needed, and both can be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
-    pub sparsity: f64,
+    pub sparsity: Option<f64>,
+    /// What is left at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     /// Over what the fraction is taken.
     #[serde(default)]
     pub scope: Scope,
     /// How layers share the sparsity out, in place of `scope`; the total is met to one weight.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocation: Option<Allocation>,
-    /// The fraction of a layer's weights that stay at least, by layer pattern. Of the patterns that match
-    /// a layer the one with the most characters besides `*` counts.
+    /// The fraction of a layer's weights (of its units, where whole units go) that stay at least, by layer
+    /// pattern. Of the patterns that match a layer the one with the most characters besides `*` counts.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     #[schemars(extend(
         "x-names" = "layer",
@@ -40,10 +45,15 @@ pub struct Prune {
         "additionalProperties" = { "type": "number", "minimum": 0.0, "exclusiveMaximum": 1.0 }
     ))]
     pub layer_sparsity: IndexMap<String, f64>,
-    /// What goes as a whole. With a pattern such as `2:4` every layer has the pattern's sparsity, and
-    /// `sparsity` states it, too.
-    #[serde(default)]
-    pub granularity: Granularity,
+    /// What goes as a whole; default: single weights, and units for `max-entropy`. With a pattern such as
+    /// `2:4` every layer has the pattern's sparsity, and `sparsity` states it, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub granularity: Option<Granularity>,
+    /// Takes units out of the network that do nothing: those that nothing reads any more, and with `unit`
+    /// all that go. What is left is an ordinary smaller network that computes the same. It happens last,
+    /// after `rewind-to`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remove: bool,
     /// Layers that keep all their weights, by name pattern; they do not count towards `sparsity`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-names" = "layer"))]
@@ -58,6 +68,40 @@ pub struct Prune {
     /// Pins the seed of this stage, so that all seeds of the experiment share it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
+}
+
+impl Prune {
+    /// What goes as a whole.
+    pub fn granularity(&self) -> Granularity {
+        match (self.granularity, &self.criterion) {
+            (Some(granularity), _) => granularity,
+            (None, Criterion::MaxEntropy(_)) => Granularity::Unit,
+            (None, _) => Granularity::Weight,
+        }
+    }
+}
+
+/// What is left of a network at most: numbers up to 1 are fractions of what it has before, larger ones are
+/// counts. The fewest units go with which all that is stated holds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Budget {
+    /// Trainable parameters of the network without what goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub params: Option<f64>,
+    /// Multiply-accumulates of convolutions and linear layers for one example, without what goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub macs: Option<f64>,
+    /// Trainable parameters that are not zero.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub nonzeros: Option<f64>,
+    /// Hidden units, channels and heads of the layers that are pruned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub channels: Option<f64>,
 }
 
 /// The point of a training that a network goes back to.
@@ -80,6 +124,9 @@ pub enum Scope {
     Global,
     /// Every layer loses the same fraction.
     Layer,
+    /// Units compete with those of layers that are alike: made, normalised and read by the same kinds of
+    /// layers (Fang et al. 2024, arXiv 2407.04616). Of each kind the same fraction goes.
+    Isomorphic,
 }
 
 /// What goes as a whole.
@@ -95,6 +142,9 @@ pub enum Granularity {
     Weight,
     /// Whole rows of weights, by the sum of their scores; the target is met to within one row.
     Row,
+    /// Hidden units, channels, features and heads, with everything that makes, carries and reads them, in
+    /// all layers that are tied together. The target is met to within one unit.
+    Unit,
     /// One of every four consecutive weights stays.
     #[serde(rename = "1:4")]
     OneOfFour,
@@ -110,7 +160,7 @@ impl Granularity {
     /// How many of how many consecutive weights stay, where it is a pattern.
     pub fn pattern(self) -> Option<(usize, usize)> {
         match self {
-            Self::Weight | Self::Row => None,
+            Self::Weight | Self::Row | Self::Unit => None,
             Self::OneOfFour => Some((1, 4)),
             Self::TwoOfFour => Some((2, 4)),
             Self::FourOfEight => Some((4, 8)),
@@ -157,10 +207,10 @@ pub enum Criterion {
     /// Magnitude that layers can be compared by: a weight's square as a share of the squares of its layer
     /// that are not smaller (Lee et al. 2021, arXiv 2010.07611).
     Lamp(Lamp),
-    /// Keeps the units and channels whose activations have the largest joint entropy.
+    /// Keeps the units and channels that carry the most entropy: of their activations, jointly or each for
+    /// itself, or of the network's predictions.
     ///
-    /// Gaussian model, greedy maximum-entropy sampling: a unit that the kept ones predict carries no
-    /// entropy of its own and goes first. Whole units go, so the sparsity is met to within one unit.
+    /// Whole units go, so the sparsity is met to within one unit. Means of what goes are made up for.
     MaxEntropy(MaxEntropy),
     /// Removes the weights whose removal changes the layer's output least in the mean square,
     /// correcting the others (optimal brain surgeon: Hassibi & Stork 1993, Frantar & Alistarh 2022).
@@ -295,6 +345,8 @@ pub struct Lamp {}
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct MaxEntropy {
+    /// Whose entropy.
+    pub variant: Entropy,
     /// Training images that the activations are taken from.
     #[schemars(range(min = 2))]
     pub calibration_samples: u32,
@@ -302,8 +354,89 @@ pub struct MaxEntropy {
 
 impl Default for MaxEntropy {
     fn default() -> Self {
-        Self { calibration_samples: 2048 }
+        Self { variant: Entropy::default(), calibration_samples: 2048 }
     }
+}
+
+/// Whose entropy `max-entropy` looks at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Entropy {
+    /// The joint entropy of the activations under a Gaussian model, by greedy maximum-entropy sampling: a
+    /// unit that the kept ones predict carries no entropy of its own and goes first.
+    Joint(JointEntropy),
+    /// The entropy of a histogram of each unit's activations (Luo & Wu 2017, arXiv 1706.05791).
+    Activation(ActivationEntropy),
+    /// The entropy of whether a unit is active.
+    OnOff(OnOffEntropy),
+    /// How much the entropy of the network's predictions falls without a unit; a pass over the images for
+    /// each unit. Measured to be destructive: an ablation.
+    Output(OutputEntropy),
+}
+
+impl Default for Entropy {
+    fn default() -> Self {
+        Self::Joint(JointEntropy {})
+    }
+}
+
+/// `joint` has no settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct JointEntropy {}
+
+/// Settings of `activation`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct ActivationEntropy {
+    /// Bins of the histogram.
+    #[schemars(range(min = 2, max = 65536))]
+    pub bins: u32,
+    /// What the bins lie between.
+    pub range: BinRange,
+}
+
+impl Default for ActivationEntropy {
+    fn default() -> Self {
+        Self { bins: 32, range: BinRange::Layer }
+    }
+}
+
+/// What the bins of a histogram lie between.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BinRange {
+    /// The least and the largest activation of the layer.
+    #[default]
+    Layer,
+    /// Those of each unit, as the paper has it: blind to scale, so that noise counts as much as a signal.
+    Channel,
+}
+
+/// `on-off` has no settings.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct OnOffEntropy {}
+
+/// Settings of `output`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct OutputEntropy {
+    /// Which entropy of the predictions.
+    pub of: PredictionEntropy,
+}
+
+/// An entropy of the predictions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PredictionEntropy {
+    /// Of the mean prediction.
+    #[default]
+    Marginal,
+    /// The mean of the entropies of all predictions.
+    Conditional,
+    /// The difference of the two: what a prediction tells of its image.
+    MutualInformation,
 }
 
 /// Settings of `min-mse`.
@@ -316,6 +449,11 @@ pub struct MinMse {
     /// or `blocked`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub update: Option<bool>,
+    /// How whole units are chosen by what their readers put out.
+    pub select: Select,
+    /// Whether readers of whole units that go get the least-squares weights on those that stay. Without it
+    /// they get the mean of what went, as they do for `max-entropy`.
+    pub refit: bool,
     /// Columns that `blocked` chooses from at a time.
     #[schemars(range(min = 1))]
     pub block_size: u32,
@@ -332,11 +470,27 @@ impl Default for MinMse {
         Self {
             hessian: Hessian::Full,
             update: None,
+            select: Select::default(),
+            refit: true,
             block_size: 128,
             damping: 0.01,
             calibration_samples: 2048,
         }
     }
+}
+
+/// How `min-mse` chooses whole units.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Select {
+    /// Unit after unit goes, the one whose loss is least when all that stay are refitted (optimal brain
+    /// surgeon in blocks).
+    #[default]
+    Elimination,
+    /// Unit after unit goes, the one whose loss is least without refitting (Luo et al. 2017, arXiv 1707.06342).
+    Thinet,
+    /// The units that a LASSO on their contributions keeps longest (He et al. 2017, arXiv 1707.06168).
+    Lasso,
 }
 
 /// How much of the Hessian `min-mse` uses.

@@ -500,7 +500,7 @@ proptest! {
         prop_assert_eq!(lines(&checked), expected, "{}", sweep);
         for trial in checked.trials() {
             let Stage::Prune(thin) = &*trial.stages["thin"] else { panic!() };
-            prop_assert_eq!(thin.sparsity.to_string(), label(&trial.settings[0]));
+            prop_assert_eq!(thin.sparsity.unwrap().to_string(), label(&trial.settings[0]));
             let method = LABELS.iter().position(|own| *own == label(&trial.settings[1]));
             let epochs = method.filter(|&method| method > 0).map_or(4, |method| 10 + method);
             prop_assert_eq!(moved(&trial).epochs as usize, epochs);

@@ -91,7 +91,7 @@ pub struct Slice {
 }
 
 /// What a slice does for a unit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
     /// Computes it: rows of a weight, values of a bias.
     Makes,

@@ -518,6 +518,82 @@ fn every_criterion_meets_its_target_and_measures_what_is_left() {
 }
 
 #[test]
+fn whole_units_go_by_every_criterion_and_can_be_taken_out() {
+    let lab = Lab::new();
+    let dense = lab.run("dense", &pretrain(&json!({})), &[]);
+    let from = [("from", dense.draft.as_path())];
+    let entropy =
+        |variant: Value| json!({"max-entropy": {"variant": variant, "calibration-samples": 100}});
+    let mse = |select: &str, refit: bool| json!({"min-mse": {"select": select, "refit": refit, "calibration-samples": 100}});
+    let criteria = [
+        json!({"magnitude": {}}),
+        json!({"random": {}}),
+        json!({"taylor": {"calibration-samples": 100}}),
+        json!({"snip": {"calibration-samples": 100}}),
+        json!({"grasp": {"calibration-samples": 100}}),
+        entropy(json!({"joint": {}})),
+        entropy(json!({"activation": {"range": "channel"}})),
+        entropy(json!({"on-off": {}})),
+        entropy(json!({"output": {"of": "mutual-information"}})),
+        mse("elimination", true),
+        mse("thinet", false),
+        mse("lasso", true),
+    ];
+    for criterion in criteria {
+        let stage = |remove: bool| {
+            json!({"prune": {
+                "from": "dense",
+                "criterion": criterion,
+                "data": {"mnist": {"batch-size": 32}},
+                "granularity": "unit",
+                "budget": {"channels": 0.5},
+                "remove": remove,
+            }})
+        };
+        let masked = lab.run(&format!("masked {criterion}"), &stage(false), &from);
+        let small = lab.run(&format!("small {criterion}"), &stage(true), &from);
+        assert_eq!(masked.result, Ok(Ended::Done), "{criterion}");
+        // Of 784-16-10 eight units stay: 784·8 + 3·8 (bias and normalisation) + 8·10 + 10 parameters.
+        assert_eq!(small.model().network().param_count(), 6386, "{criterion}");
+        assert_eq!(zero_weights(&masked.model()), 8 * 794, "{criterion}");
+        for measure in ["mnist:test/accuracy", "mnist:val/accuracy"] {
+            let (masked, small) = (masked.value(measure, 0), small.value(measure, 0));
+            assert!((masked - small).abs() < 1e-12, "{criterion}: {masked} {small}");
+        }
+        let again = lab.run(&format!("again {criterion}"), &stage(true), &from);
+        assert_eq!(small.bytes(), again.bytes(), "{criterion} repeats to the bit");
+        let inputs = [("from", small.draft.as_path())];
+        let tuned = lab.run(&format!("tuned {criterion}"), &finetune(&json!({})), &inputs);
+        assert_eq!(tuned.model().network().param_count(), 6386, "{criterion}");
+    }
+}
+
+#[test]
+fn a_budget_of_nonzeros_is_met_to_the_weight() {
+    let lab = Lab::new();
+    let dense = lab.checkpoint(&mlp(), 10, |_| {});
+    let from = [("from", dense.as_path())];
+    let stage = |nonzeros: f64| {
+        json!({"prune": {
+            "from": "dense", "criterion": {"magnitude": {}}, "budget": {"nonzeros": nonzeros},
+        }})
+    };
+    let nonzeros = |model: &Model| model.counts().unwrap().nonzero_params;
+    let dense = lab.run("as it was", &stage(1.0), &from).model();
+    for (stated, expected) in
+        [(0.25, (0.25 * nonzeros(&dense) as f64).round() as u64), (500.0, 500)]
+    {
+        let thin = lab.run(&format!("thin {stated}"), &stage(stated), &from);
+        assert_eq!(nonzeros(&thin.model()), expected);
+    }
+    let error = lab.run("none", &stage(5.0), &from).result.unwrap_err();
+    assert!(
+        error.starts_with("budget.nonzeros = 5 allows 5 parameters that are not zero"),
+        "{error}"
+    );
+}
+
+#[test]
 fn sparse_optimisation_says_how_near_to_an_optimum_it_came() {
     let lab = Lab::new();
     let dense = lab.run("dense", &pretrain(&json!({})), &[]);

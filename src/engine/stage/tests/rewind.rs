@@ -100,6 +100,34 @@ fn what_is_left_goes_back_to_the_epoch_and_what_is_not_stays_zero() {
     }
 }
 
+/// Units go, what is left goes back, and only then is it made smaller: a ticket of another architecture.
+#[test]
+fn units_are_taken_out_after_going_back() {
+    let mut lab = Lab::new();
+    lab.keep_epochs = BTreeSet::from([1]);
+    let dense = lab.run("dense", &trained(3), &[]);
+    let inputs = [("from", dense.draft.as_path()), ("rewind-to", dense.draft.as_path())];
+    lab.keep_epochs.clear();
+    let ticket = |remove: bool| {
+        let stage = json!({"prune": {
+            "from": "dense",
+            "criterion": {"magnitude": {}},
+            "granularity": "unit",
+            "budget": {"channels": 0.25},
+            "rewind-to": {"stage": "dense", "epoch": 1},
+            "remove": remove,
+        }});
+        lab.run(&format!("ticket {remove}"), &stage, &inputs).model()
+    };
+    let (masked, small) = (ticket(false), ticket(true));
+    let bias = |model: &Model| model.params()["fc1.bias"].value.detach();
+    let kept = masked.params()["fc1.bias"].mask.as_ref().unwrap().ne(0.0);
+    assert_eq!(bias(&small).size(), [4]);
+    assert!(same(&bias(&small), &bias(&masked).masked_select(&kept)));
+    let point = checkpoint::load_epoch(&dense.draft, 1, Device::Cpu).unwrap();
+    assert!(same(&bias(&small), &bias(&point).masked_select(&kept)));
+}
+
 #[test]
 fn a_network_of_other_domains_cannot_go_back() {
     let mut lab = Lab::new();

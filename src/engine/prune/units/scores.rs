@@ -1,0 +1,144 @@
+//! What a criterion thinks of each unit, and how units of different groups compare by it.
+
+use std::collections::HashMap;
+
+use graftwork::experiment::spec::Scope;
+use graftwork::network::groups::{Dependencies, Group, Unit};
+use indexmap::IndexMap;
+use rand::RngExt;
+use tch::{Device, Kind, Tensor, no_grad};
+
+use super::competing;
+use crate::model::Model;
+use crate::random;
+use crate::stage::StageError;
+
+/// A score for each unit of each group, the least to go first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scores {
+    by_group: Vec<Vec<f64>>,
+}
+
+impl Scores {
+    /// Scores that compare as they are.
+    pub fn new(by_group: Vec<Vec<f64>>) -> Self {
+        Self { by_group }
+    }
+
+    /// Scores that compare by what they are of their group's mean.
+    pub fn of_the_mean(by_group: Vec<Vec<f64>>) -> Self {
+        let relative = |scores: Vec<f64>| {
+            let mean = scores.iter().sum::<f64>() / scores.len() as f64;
+            // A group of zeros stays one of zeros.
+            let scale = if mean > 0.0 { 1.0 / mean } else { 1.0 };
+            scores.into_iter().map(|score| score * scale).collect()
+        };
+        Self { by_group: by_group.into_iter().map(relative).collect() }
+    }
+
+    /// The scores, in the order of the groups.
+    pub fn by_group(&self) -> &[Vec<f64>] {
+        &self.by_group
+    }
+
+    /// What the units of all groups are ordered by. Where not all of them compete, it is the place among
+    /// those that do, so that every class loses the same fraction.
+    ///
+    /// # Errors
+    /// [`StageError::Unfit`] where a score is not a number.
+    pub(super) fn ranks(
+        &self,
+        dependencies: &Dependencies<'_>,
+        groups: &[&Group],
+        scope: Scope,
+    ) -> Result<Vec<Vec<f64>>, StageError> {
+        for (group, scores) in groups.iter().zip(&self.by_group) {
+            if scores.iter().any(|score| score.is_nan()) {
+                return Err(StageError::Unfit(format!(
+                    "a unit of layer `{}` has no score; the network that is pruned holds NaN or infinity",
+                    dependencies.network().nodes[group.producers[0]].name
+                )));
+            }
+        }
+        if scope == Scope::Global {
+            return Ok(self.by_group.clone());
+        }
+        let mut ranks: Vec<Vec<f64>> =
+            self.by_group.iter().map(|scores| vec![0.0; scores.len()]).collect();
+        for class in competing(dependencies, groups, scope) {
+            let mut units: Vec<(f64, usize, usize)> = Vec::new();
+            for group in class {
+                let scores = self.by_group[group].iter().enumerate();
+                units.extend(scores.map(|(unit, score)| (*score, group, unit)));
+            }
+            // Stable: of equals the first.
+            units.sort_by(|one, other| one.0.total_cmp(&other.0));
+            for (place, (_, group, unit)) in units.iter().enumerate() {
+                ranks[*group][*unit] = (place as f64 + 0.5) / units.len() as f64;
+            }
+        }
+        Ok(ranks)
+    }
+}
+
+/// The L2 norm of everything trained that a unit has (its rows, its bias, its normalisation, the columns
+/// that read it), against the mean of its group.
+///
+/// Han et al. 2015, <https://arxiv.org/abs/1506.02626>, for single weights; over dependency groups Fang et
+/// al. 2023, "`DepGraph`: Towards Any Structural Pruning", <https://arxiv.org/abs/2301.12900>.
+pub fn magnitude(model: &Model, groups: &[&Group]) -> Scores {
+    let squares = sums(groups, |param| {
+        let parameter = &model.params()[param];
+        let value = || parameter.value.detach();
+        parameter.role.is_trainable().then(|| no_grad(|| value().square()))
+    });
+    let norms = squares.into_iter().map(|sums| sums.into_iter().map(f64::sqrt).collect());
+    Scores::of_the_mean(norms.collect())
+}
+
+/// The sum of the scores of everything trained that a unit has.
+///
+/// - of: by name of a parameter, the scores of its values in its shape
+pub fn summed(of: &IndexMap<String, Tensor>, groups: &[&Group]) -> Scores {
+    Scores::new(sums(groups, |param| of.get(param).map(Tensor::shallow_clone)))
+}
+
+/// Uniform scores from the seed: the control.
+pub fn random(groups: &[&Group], seed: u64) -> Scores {
+    let mut rng = random::stream(seed, "prune", 0);
+    let draws = groups.iter().map(|group| group.units.iter().map(|_| rng.random()).collect());
+    Scores::new(draws.collect())
+}
+
+/// Sums over what units have, each parameter reduced once along each axis that is cut. A value that both
+/// makes and reads a unit counts twice.
+///
+/// - values: what is summed of a parameter, in its shape; none where it does not count
+fn sums(groups: &[&Group], values: impl Fn(&str) -> Option<Tensor>) -> Vec<Vec<f64>> {
+    let mut along: HashMap<(&str, usize), Option<Vec<f64>>> = HashMap::new();
+    for slice in groups.iter().flat_map(|group| &group.units).flat_map(|unit| &unit.slices) {
+        along
+            .entry((&*slice.param, slice.axis))
+            .or_insert_with(|| values(&slice.param).map(|tensor| sums_along(&tensor, slice.axis)));
+    }
+    let of_unit = |unit: &Unit| {
+        let slices = unit.slices.iter();
+        let sums = slices.filter_map(|slice| {
+            let along = along[&(&*slice.param, slice.axis)].as_ref()?;
+            Some(slice.indices.iter().map(|&index| along[index as usize]).sum::<f64>())
+        });
+        sums.sum()
+    };
+    groups.iter().map(|group| group.units.iter().map(of_unit).collect()).collect()
+}
+
+/// The sums over all axes but one, in 64 bits.
+pub(super) fn sums_along(tensor: &Tensor, axis: usize) -> Vec<f64> {
+    let others: Vec<i64> = (0..tensor.dim() as i64).filter(|&other| other != axis as i64).collect();
+    let sums = if others.is_empty() {
+        tensor.to_kind(Kind::Double)
+    } else {
+        tensor.sum_dim_intlist(others.as_slice(), false, Kind::Double)
+    };
+    Vec::try_from(sums.to_device(Device::Cpu).contiguous()).expect("a vector of f64")
+}
