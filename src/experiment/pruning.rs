@@ -74,15 +74,12 @@ fn not_of_units(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
         )));
     }
     let name = prune.criterion.name();
-    if matches!(
-        prune.criterion,
-        Criterion::Lamp(_) | Criterion::Synflow(_) | Criterion::SparseOpt(_)
-    ) {
+    if matches!(prune.criterion, Criterion::Lamp(_) | Criterion::Synflow(_)) {
         let message = format!("`{name}` scores single weights, and whole units go");
         let fault = site.fault(Code::Contradiction, site.choice(&["criterion"]), &message);
         let fault = fault.note(site.sources, because.0, "of units");
         return Some(fault.help(
-            "leave `granularity` out, or choose max-entropy, min-mse, magnitude, taylor, snip, grasp or random",
+            "leave `granularity` out, or choose max-entropy, min-mse, sparse-opt, magnitude, taylor, snip, grasp or random",
         ));
     }
     let Criterion::MinMse(settings) = &prune.criterion else { return None };
@@ -142,7 +139,7 @@ fn pattern(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
         &prune.criterion,
         matches!(prune.granularity(), Granularity::Row) || prune.granularity().pattern().is_some(),
     ) {
-        let message = "`sparse-opt` finds single weights, and `granularity` asks for more at once";
+        let message = "`sparse-opt` finds single weights or whole units, and `granularity` asks for something between";
         let fault = site.fault(Code::Contradiction, granularity, message);
         return Some(fault.help("leave `granularity` out, or choose another criterion"));
     }

@@ -227,6 +227,19 @@ fn whole_units(
             }
             units::mask(model, &units);
         }
+        Criterion::SparseOpt(settings) => {
+            let goals = Goals::of(stage, model, layers, &candidates)?;
+            let data = data.expect("opened for every criterion that needs it");
+            return sparse_opt::prune_units(
+                context,
+                model,
+                &candidates,
+                &goals,
+                data,
+                settings,
+                target,
+            );
+        }
         criterion => {
             let goals = Goals::of(stage, model, layers, &candidates)?;
             let scores = match criterion {

@@ -38,7 +38,8 @@ pub use model::{
 pub use prune::{
     ActivationEntropy, Allocation, BinRange, Budget, Criterion, Entropy, Granularity, Grasp,
     Hessian, JointEntropy, Lamp, Magnitude, MaxEntropy, MinMse, OnOffEntropy, OutputEntropy,
-    PredictionEntropy, Prune, Random, RewindTo, Scope, Select, Snip, SparseOpt, Synflow, Taylor,
+    PredictionEntropy, Prune, Random, RewindTo, Scope, Select, Snip, SparseMethod, SparseOpt,
+    Synflow, Taylor,
 };
 pub use stage::{Evaluate, Finetune, Pretrain, Stage, StageKind};
 pub use sweep::Sweep;

@@ -215,8 +215,8 @@ pub enum Criterion {
     /// Removes the weights whose removal changes the layer's output least in the mean square,
     /// correcting the others (optimal brain surgeon: Hassibi & Stork 1993, Frantar & Alistarh 2022).
     MinMse(MinMse),
-    /// Trains with an L1 penalty by proximal gradient steps, its weight steered so that the target
-    /// sparsity is met, then trains what is left without it.
+    /// Trains with an L1 penalty by proximal gradient steps (of whole units: a group lasso), its weight
+    /// steered so that the target is met, then trains what is left without it.
     SparseOpt(SparseOpt),
 }
 
@@ -513,12 +513,14 @@ pub enum Hessian {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct SparseOpt {
-    /// Epochs of proximal gradient steps.
+    /// What makes zeros after every step.
+    pub method: SparseMethod,
+    /// Epochs of steps that make zeros.
     #[schemars(range(min = 1))]
     pub epochs: u32,
     /// Epochs of masked training without penalty afterwards, which undo the shrinkage of the penalty.
     pub debias_epochs: u32,
-    /// Learning rate of the proximal gradient steps; falls to zero by half a cosine.
+    /// Learning rate of the steps; falls to zero by half a cosine.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub learning_rate: f64,
     /// Momentum of the gradient, in 0..1.
@@ -528,6 +530,25 @@ pub struct SparseOpt {
 
 impl Default for SparseOpt {
     fn default() -> Self {
-        Self { epochs: 3, debias_epochs: 2, learning_rate: 0.05, momentum: 0.9 }
+        Self {
+            method: SparseMethod::default(),
+            epochs: 3,
+            debias_epochs: 2,
+            learning_rate: 0.05,
+            momentum: 0.9,
+        }
     }
+}
+
+/// What makes zeros in sparse optimisation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SparseMethod {
+    /// A proximal step: all weights shrink by a threshold that is steered, the smallest to zero. Units shrink
+    /// as groups (Yuan & Lin 2006).
+    #[default]
+    Proximal,
+    /// All but the largest are set to zero, more and more of them, and may come back with the next gradient
+    /// (iterative hard thresholding: Blumensath & Davies 2009, arXiv 0805.0510).
+    HardThreshold,
 }

@@ -93,6 +93,12 @@ impl<'a> Candidates<'a> {
         &self.groups
     }
 
+    /// The groups that compete with each other.
+    pub fn classes(&self, scope: Scope) -> Vec<Vec<&'a Group>> {
+        let classes = competing(self.dependencies, &self.groups, scope).into_iter();
+        classes.map(|class| class.into_iter().map(|group| self.groups[group]).collect()).collect()
+    }
+
     /// The least set of units, in the order of their scores, without which every goal is met.
     ///
     /// # Errors

@@ -476,6 +476,7 @@ fn every_criterion_meets_its_target_and_measures_what_is_left() {
         json!({"min-mse": {"hessian": "diag", "calibration-samples": 100}}),
         json!({"min-mse": {"calibration-samples": 100}}),
         json!({"sparse-opt": {"epochs": 2, "debias-epochs": 1}}),
+        json!({"sparse-opt": {"method": "hard-threshold", "epochs": 2, "debias-epochs": 1}}),
     ];
     for criterion in criteria {
         let name = criterion.as_object().unwrap().keys().next().unwrap();
@@ -538,6 +539,8 @@ fn whole_units_go_by_every_criterion_and_can_be_taken_out() {
         mse("elimination", true),
         mse("thinet", false),
         mse("lasso", true),
+        json!({"sparse-opt": {"epochs": 2, "debias-epochs": 1}}),
+        json!({"sparse-opt": {"method": "hard-threshold", "epochs": 2, "debias-epochs": 1}}),
     ];
     for criterion in criteria {
         let stage = |remove: bool| {
@@ -554,17 +557,24 @@ fn whole_units_go_by_every_criterion_and_can_be_taken_out() {
         let small = lab.run(&format!("small {criterion}"), &stage(true), &from);
         assert_eq!(masked.result, Ok(Ended::Done), "{criterion}");
         // Of 784-16-10 eight units stay: 784·8 + 3·8 (bias and normalisation) + 8·10 + 10 parameters.
-        assert_eq!(small.model().network().param_count(), 6386, "{criterion}");
-        assert_eq!(zero_weights(&masked.model()), 8 * 794, "{criterion}");
+        let (params, zeros) =
+            (small.model().network().param_count(), zero_weights(&masked.model()));
+        if criterion.get("sparse-opt").is_some() {
+            // More units may have come to be zero than had to.
+            assert!(params <= 6386 && zeros >= 8 * 794, "{criterion}: {params} {zeros}");
+        } else {
+            assert_eq!((params, zeros), (6386, 8 * 794), "{criterion}");
+        }
         for measure in ["mnist:test/accuracy", "mnist:val/accuracy"] {
-            let (masked, small) = (masked.value(measure, 0), small.value(measure, 0));
+            let step = if criterion.get("sparse-opt").is_some() { 3 } else { 0 };
+            let (masked, small) = (masked.value(measure, step), small.value(measure, step));
             assert!((masked - small).abs() < 1e-12, "{criterion}: {masked} {small}");
         }
         let again = lab.run(&format!("again {criterion}"), &stage(true), &from);
         assert_eq!(small.bytes(), again.bytes(), "{criterion} repeats to the bit");
         let inputs = [("from", small.draft.as_path())];
         let tuned = lab.run(&format!("tuned {criterion}"), &finetune(&json!({})), &inputs);
-        assert_eq!(tuned.model().network().param_count(), 6386, "{criterion}");
+        assert_eq!(tuned.model().network().param_count(), params, "{criterion}");
     }
 }
 
