@@ -375,6 +375,12 @@ impl Model {
         (output.to_kind(Kind::Float), tapped.map(|tensor| tensor.to_kind(Kind::Float)).collect())
     }
 
+    /// What one node puts out for what it reads, in evaluation; not of a program.
+    pub fn output_of(&self, node: usize, inputs: &[&Tensor], domain: Option<usize>) -> Tensor {
+        let op = &self.network.nodes[node].op;
+        self.apply(node, op, inputs, Mode::Eval, domain).to_kind(Kind::Float)
+    }
+
     /// The output of a program for a batch, if it has one.
     ///
     /// # Errors

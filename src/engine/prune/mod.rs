@@ -8,6 +8,7 @@
 //! - [`units`]: whole units, chosen by scores, corrected for, masked and taken out
 //! - [`max_entropy`]: the units that carry the most entropy stay
 //! - [`sparse_opt`]: proximal L1 training; [`ista`] is its solver on small problems
+//! - [`report`]: what a pruning did, in numbers
 //!
 //! A criterion sets masks (and may change weights, as its paper says); masks that are there already
 //! stay. What is masked is exactly zero, here and in every later stage.
@@ -21,6 +22,7 @@ pub mod ista;
 pub mod max_entropy;
 pub mod min_mse;
 pub mod obs;
+pub mod report;
 pub mod selection;
 pub mod sparse_opt;
 pub mod synflow;

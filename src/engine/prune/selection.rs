@@ -335,7 +335,8 @@ fn own_zeros(
     Ok(wanted.min(size - least))
 }
 
-/// Masks the weights with the lowest scores.
+/// Masks the weights with the lowest scores; says for each layer the largest score among the weights
+/// that went, none where none did.
 ///
 /// # Shapes
 /// - scores: one tensor a layer, as many values as its weight
@@ -347,15 +348,28 @@ pub fn mask_lowest(
     layers: &[Prunable],
     scores: &[Tensor],
     budget: &Budget,
-) -> Result<(), StageError> {
+) -> Result<Vec<Option<f64>>, StageError> {
     let masks = masks(model, layers, scores, budget)?;
-    for (layer, mask) in layers.iter().zip(masks) {
+    let mut cut_offs = Vec::new();
+    for ((layer, mask), scores) in layers.iter().zip(masks).zip(scores) {
+        cut_offs.push(mask.as_ref().and_then(|mask| cut_off(model, layer, scores, mask)));
         if let Some(mask) = mask {
             layer.set_mask(model, &mask);
         }
     }
     model.apply_masks();
-    Ok(())
+    Ok(cut_offs)
+}
+
+/// The largest score among the weights that a new mask takes and the one that is there does not.
+fn cut_off(model: &Model, layer: &Prunable, scores: &Tensor, mask: &Tensor) -> Option<f64> {
+    let mut goes = mask.eq(0.0).reshape([-1]);
+    if let Some(old) = layer.mask(model) {
+        goes = goes.logical_and(&old.to_device(Device::Cpu).reshape([-1]).ne(0.0));
+    }
+    let scores = scores.detach().to_device(Device::Cpu).to_kind(Kind::Double).reshape([-1]);
+    let gone = scores.masked_select(&goes);
+    (gone.numel() > 0).then(|| gone.max().double_value(&[]))
 }
 
 /// Zeros of each layer if the weights with the lowest scores were masked.

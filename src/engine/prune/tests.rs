@@ -79,11 +79,11 @@ fn prune_to(model: &mut Model, way: Way, target: &Target) -> Result<(), StageErr
     let hessian = match way {
         Way::Magnitude => {
             let scores = magnitude(model, &layers);
-            return selection::mask_lowest(model, &layers, &scores, &budget);
+            return selection::mask_lowest(model, &layers, &scores, &budget).map(drop);
         }
         Way::Random => {
             let scores = random(model, &layers, 3);
-            return selection::mask_lowest(model, &layers, &scores, &budget);
+            return selection::mask_lowest(model, &layers, &scores, &budget).map(drop);
         }
         Way::Diag => Hessian::Diag,
         Way::Full => Hessian::Full,

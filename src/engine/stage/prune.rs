@@ -2,12 +2,12 @@
 
 use graftwork::experiment::spec::{Criterion, Entropy, Granularity, Prune};
 use graftwork::network::groups::Dependencies;
-use graftwork::protocol::Point;
 use tch::Tensor;
 
-use super::{Context, Ended, StageError, point};
+use super::{Context, Ended, StageError};
 use crate::data::{Batch, Splits};
 use crate::model::{Model, Parameter};
+use crate::prune::report::Report;
 use crate::prune::selection::{self, Target};
 use crate::prune::units::goals::Goals;
 use crate::prune::units::readers::{self, Reader};
@@ -26,9 +26,13 @@ pub(super) fn run(stage: &Prune, context: &mut Context<'_>) -> Result<Ended, Sta
         }
     }
     let layers = prune::prunable(&model, &stage.exclude)?;
-    if apply(stage, context, &mut model, &layers, data.as_ref())? == Ended::Stopped {
+    let seed = if stage.criterion.is_random() { context.job.seed } else { 0 };
+    let mut report = Report::before(&model, data.as_ref(), seed);
+    let cut_offs = &mut report.cut_offs;
+    if apply(stage, context, &mut model, &layers, data.as_ref(), cut_offs)? == Ended::Stopped {
         return Ok(Ended::Stopped);
     }
+    report.compare(&model, &layers);
     if let Some(point) = &stage.rewind_to {
         rewind(&mut model, &context.input_at("rewind-to", point.epoch)?)?;
     }
@@ -36,7 +40,7 @@ pub(super) fn run(stage: &Prune, context: &mut Context<'_>) -> Result<Ended, Sta
         model = dead::removed(&model).unwrap_or(model);
     }
     let step = epochs(&stage.criterion);
-    context.recorder.record(layer_points(&model, &layers, step));
+    context.recorder.record(report.points(&model, &layers, step)?);
     if let Some(data) = data.filter(|data| fits(&model, data)) {
         context.measure_held_out(&model, &data, step);
     }
@@ -86,12 +90,14 @@ fn labels_fit(criterion: &Criterion, model: &Model, data: &Splits) -> Result<(),
     )))
 }
 
-fn apply(
+/// Lets the criterion mask weights; `cut_offs` is set where it gives them scores.
+pub(super) fn apply(
     stage: &Prune,
     context: &mut Context<'_>,
     model: &mut Model,
     layers: &[Prunable],
     data: Option<&Splits>,
+    cut_offs: &mut Vec<Option<f64>>,
 ) -> Result<Ended, StageError> {
     let target = Target::of(stage, model, layers)?;
     if target.granularity == Granularity::Unit {
@@ -125,7 +131,7 @@ fn apply(
         }
     };
     let budget = budget(model)?;
-    selection::mask_lowest(model, layers, &scores, &budget)?;
+    *cut_offs = selection::mask_lowest(model, layers, &scores, &budget)?;
     Ok(Ended::Done)
 }
 
@@ -262,22 +268,6 @@ fn whole_units(
 fn trainable(model: &Model) -> impl Iterator<Item = &str> {
     let params = model.params().iter();
     params.filter(|(_, parameter)| parameter.role.is_trainable()).map(|(name, _)| name.as_str())
-}
-
-fn layer_points(model: &Model, layers: &[Prunable], step: u64) -> Vec<Point> {
-    let points = layers.iter().flat_map(|layer| {
-        let weight = layer.weight(model);
-        let nonzero = weight.count_nonzero(None::<i64>).int64_value(&[]) as f64;
-        [
-            point(format!("layer/{}/nonzero", layer.name), step, nonzero),
-            point(
-                format!("layer/{}/sparsity", layer.name),
-                step,
-                1.0 - nonzero / weight.numel() as f64,
-            ),
-        ]
-    });
-    points.collect()
 }
 
 /// Gives the network the values that it had at a point of its training; what is masked stays zero.
