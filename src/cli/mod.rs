@@ -25,6 +25,7 @@ mod plan;
 mod prepare;
 mod progress;
 mod query;
+mod report;
 mod run;
 mod schema;
 mod show;
@@ -88,6 +89,8 @@ enum Command {
     Check(check::Args),
     /// Answers an experiment as a table over seeds
     Table(table::Args),
+    /// Shows at length what a stage measured
+    Report(report::Args),
     /// Answers an SQL query on the ledger (read-only)
     Query(query::Args),
     /// Shows runs and the state of an experiment's stages
@@ -147,6 +150,7 @@ pub fn main() -> ExitCode {
         Command::ExportPlan(args) => export_plan::run(&args, &context),
         Command::Check(args) => check::run(&args, &context),
         Command::Table(args) => table::run(&args, &context),
+        Command::Report(args) => report::run(&args, &context),
         Command::Query(args) => query::run(&args, &context),
         Command::Status(args) => status::run(&args, &context),
         Command::Log(args) => log::run(&args, &context),

@@ -242,7 +242,7 @@ pub(super) fn expected(durations: &BTreeMap<String, f64>, kind: StageKind) -> f6
     let guess = match kind {
         StageKind::Pretrain => 10.0,
         StageKind::Finetune | StageKind::Adapt => 5.0,
-        StageKind::Prune => 2.0,
+        StageKind::Prune | StageKind::Sensitivity => 2.0,
         StageKind::Evaluate | StageKind::Import | StageKind::Command => 1.0,
     };
     durations.get(kind.as_str()).copied().unwrap_or(guess)

@@ -107,7 +107,7 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     Ok(Outcome::Fine)
 }
 
-fn parse_filter(text: &str) -> Result<(String, String), String> {
+pub(super) fn parse_filter(text: &str) -> Result<(String, String), String> {
     let (axis, value) = text
         .split_once('=')
         .ok_or_else(|| format!("`{text}` is no filter; write AXIS=VALUE, as in sparsity=0.9"))?;
@@ -138,7 +138,7 @@ fn request(args: &Args, experiment: String) -> Request {
 }
 
 /// The trials as the table takes them, and the attempt that made each checkpoint, by its key.
-fn trials(
+pub(super) fn trials(
     ledger: &Ledger,
     results: &[TrialResult],
 ) -> anyhow::Result<(Vec<Trial>, HashMap<String, AttemptId>)> {

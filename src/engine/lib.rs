@@ -19,6 +19,7 @@ pub mod adapt;
 pub mod checkpoint;
 pub mod data;
 pub mod device;
+pub mod latency;
 pub mod model;
 pub mod prune;
 pub mod random;

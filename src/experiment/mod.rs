@@ -16,6 +16,7 @@ mod fault;
 mod fit;
 mod grammar;
 mod meaning;
+mod measuring;
 mod networks;
 mod path;
 mod program;

@@ -9,12 +9,13 @@ use super::fault::{Code, Fault, Sources, Span, list, nearest};
 use super::fit;
 use super::grammar::Names;
 use super::meaning::Variant;
+use super::measuring;
 use super::program;
 use super::pruning;
 use super::rewind;
 use super::spec::{
-    Adapt, Content, Data, EarlyStopping, Evaluate, Finetune, Import, Keep, Loss, Model, Optimizer,
-    Pretrain, Split, Stage,
+    Adapt, BESIDE, Content, Data, EarlyStopping, Evaluate, Finetune, Import, Keep, Loss, Model,
+    Optimizer, Pretrain, Sensitivity, Split, Stage,
 };
 use super::task;
 use super::tree::{Entry, Value};
@@ -80,7 +81,8 @@ pub(super) fn analyse(
         }
         Stage::Prune(prune) => {
             let data = prune.data.as_ref();
-            faults.extend(program::prune(site, prune, from.as_deref()));
+            faults.extend(program::prune(site, &prune.criterion, from.as_deref()));
+            faults.extend(program::units(site, prune, from.as_deref()));
             pruning::check(site, prune, faults);
             faults.extend(data.and_then(|data| fits("data", data, from.as_deref())));
             let point = points.first();
@@ -111,8 +113,19 @@ pub(super) fn analyse(
         }
         Stage::Evaluate(evaluate) => {
             faults.extend(evaluate_split(site, evaluate));
-            faults.extend(from.as_deref().and_then(|from| evaluate_classes(site, evaluate, from)));
+            let classes = |from| same_classes(site, &evaluate.data, from, "evaluate");
+            faults.extend(from.as_deref().and_then(classes));
             faults.extend(fits("data", &evaluate.data, from.as_deref()));
+            faults.extend(measuring::beside(site, input(BESIDE), from.as_deref()));
+            from
+        }
+        Stage::Sensitivity(sensitivity) => {
+            faults.extend(measuring::criterion(site, sensitivity));
+            faults.extend(program::prune(site, &sensitivity.criterion, from.as_deref()));
+            faults.extend(sensitivity_split(site, sensitivity));
+            let classes = |from| same_classes(site, &sensitivity.data, from, "look at");
+            faults.extend(from.as_deref().and_then(classes));
+            faults.extend(fits("data", &sensitivity.data, from.as_deref()));
             from
         }
         Stage::Command(_) => None,
@@ -220,7 +233,11 @@ impl<'a> Training<'a> {
             Stage::Pretrain(stage) => of!(stage, "data", data, false),
             Stage::Finetune(stage) => of!(stage, "data", data, true),
             Stage::Adapt(stage) => of!(stage, "source", source, false),
-            Stage::Prune(_) | Stage::Evaluate(_) | Stage::Import(_) | Stage::Command(_) => None,
+            Stage::Prune(_)
+            | Stage::Evaluate(_)
+            | Stage::Sensitivity(_)
+            | Stage::Import(_)
+            | Stage::Command(_) => None,
         }
     }
 
@@ -279,6 +296,11 @@ fn makes_no_network(site: &Site<'_>, input: &Input<'_>) -> Option<Fault> {
             format!("{key} = {text:?} names an `evaluate` stage"),
             "it measures and makes no network",
             format!("start from what it measures: {key} = {:?}", evaluate.from),
+        ),
+        Stage::Sensitivity(sensitivity) => (
+            format!("{key} = {text:?} names a `sensitivity` stage"),
+            "it measures and makes no network",
+            format!("start from what it looks at: {key} = {:?}", sensitivity.from),
         ),
         Stage::Command(_) => (
             format!("{key} = {text:?} names a `command` stage"),
@@ -554,18 +576,34 @@ fn evaluate_split(site: &Site<'_>, evaluate: &Evaluate) -> Option<Fault> {
     is_empty.then(|| no_validation(site, "split", "the measure is taken", "data", &evaluate.data))
 }
 
-fn evaluate_classes(site: &Site<'_>, evaluate: &Evaluate, from: &Network) -> Option<Fault> {
-    let (classes, needed) = (from.classes().ok()?, evaluate.data.classes());
-    // Classes of examples and of pixels are not the same things: that is said by itself.
-    if classes == needed || from.task().ok()? != evaluate.data.task() {
+/// What is chosen by a sensitivity is chosen on the validation split.
+fn sensitivity_split(site: &Site<'_>, stage: &Sensitivity) -> Option<Fault> {
+    if stage.data.batching().val_fraction > 0.0 {
         return None;
     }
-    let name = evaluate.data.name();
+    let name = stage.data.name();
+    let place = site.key(&["data", name, "val-fraction"]);
+    let message = format!("`sensitivity` needs a validation split, and `{name}` has none");
+    let fault = site.fault(Code::NoValidation, place, &message);
+    let fault = fault.label("leaves no validation split");
+    Some(fault.help(format!(
+        "set `data.{name}.val-fraction` above 0 (0.1 is the default); what is chosen by a sensitivity may not be chosen on test data"
+    )))
+}
+
+/// Accuracy has a meaning where the network's classes are the data's.
+fn same_classes(site: &Site<'_>, data: &Data, from: &Network, verb: &str) -> Option<Fault> {
+    let (classes, needed) = (from.classes().ok()?, data.classes());
+    // Classes of examples and of pixels are not the same things: that is said by itself.
+    if classes == needed || from.task().ok()? != data.task() {
+        return None;
+    }
+    let name = data.name();
     let message = format!("the network tells {classes} classes apart, and `{name}` has {needed}");
     let fault = site.fault(Code::Classes, site.choice(&["data"]), &message);
     let fault = fault.label(format!("{needed} classes"));
     let fault = fault.note(site.sources, site.value(&["from"]), format!("{classes} classes"));
-    Some(fault.help(format!("finetune it on `{name}` first, and evaluate that stage")))
+    Some(fault.help(format!("finetune it on `{name}` first, and {verb} that stage")))
 }
 
 fn with_classes(what: &str, classes: u32) -> String {

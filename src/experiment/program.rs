@@ -28,19 +28,13 @@ pub(super) fn import(site: &Site<'_>, import: &Import, faults: &mut Vec<Fault>) 
 }
 
 /// A program's weights can be masked by what they are, and not by what goes through its layers.
-pub(super) fn prune(site: &Site<'_>, prune: &Prune, network: Option<&Network>) -> Option<Fault> {
+pub(super) fn prune(
+    site: &Site<'_>,
+    criterion: &Criterion,
+    network: Option<&Network>,
+) -> Option<Fault> {
     network.filter(|network| network.is_program())?;
-    let of_units = [
-        (prune.granularity == Some(Granularity::Unit)).then(|| site.value(&["granularity"])),
-        prune.remove.then(|| site.key(&["remove"])),
-    ];
-    if let Some(place) = of_units.into_iter().flatten().next() {
-        let message =
-            "whole units are found by the layers, and those of a TorchScript program are not known";
-        let fault = site.fault(Code::Program, place, message);
-        return Some(fault.label("needs the layers").help(format!("leave it out; {REMEDY}")));
-    }
-    match prune.criterion {
+    match criterion {
         Criterion::MaxEntropy(_) | Criterion::MinMse(_) | Criterion::Synflow(_) => {}
         Criterion::Magnitude(_)
         | Criterion::Random(_)
@@ -52,12 +46,26 @@ pub(super) fn prune(site: &Site<'_>, prune: &Prune, network: Option<&Network>) -
     }
     let message = format!(
         "`{}` looks at what goes through the layers, and those of a TorchScript program are not known",
-        prune.criterion.name()
+        criterion.name()
     );
     let fault = site.fault(Code::Program, site.choice(&["criterion"]), &message);
     Some(fault.label("needs the layers").help(format!(
         "choose one that looks at weights and gradients alone: magnitude, lamp, random, taylor, snip, grasp, sparse-opt; {REMEDY}"
     )))
+}
+
+/// A program's units are not known.
+pub(super) fn units(site: &Site<'_>, prune: &Prune, network: Option<&Network>) -> Option<Fault> {
+    network.filter(|network| network.is_program())?;
+    let of_units = [
+        (prune.granularity == Some(Granularity::Unit)).then(|| site.value(&["granularity"])),
+        prune.remove.then(|| site.key(&["remove"])),
+    ];
+    let place = of_units.into_iter().flatten().next()?;
+    let message =
+        "whole units are found by the layers, and those of a TorchScript program are not known";
+    let fault = site.fault(Code::Program, place, message);
+    Some(fault.label("needs the layers").help(format!("leave it out; {REMEDY}")))
 }
 
 /// A program's last layer cannot be replaced.

@@ -157,6 +157,7 @@ impl Trial {
             Stage::Prune(prune) => self.network(&prune.from),
             Stage::Adapt(adapt) => self.network(&adapt.from),
             Stage::Evaluate(evaluate) => self.network(&evaluate.from),
+            Stage::Sensitivity(sensitivity) => self.network(&sensitivity.from),
             Stage::Command(_) => None,
         }
     }
@@ -184,6 +185,7 @@ fn trained_on(stage: &Stage, stages: &IndexMap<String, Arc<Stage>>) -> Option<Da
             _ => &prune.from,
         },
         Stage::Evaluate(evaluate) => &evaluate.from,
+        Stage::Sensitivity(sensitivity) => &sensitivity.from,
         Stage::Command(_) => return None,
     };
     trained_on(stages.get(from)?, stages)

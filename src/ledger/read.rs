@@ -360,11 +360,32 @@ impl Ledger {
     /// # Errors
     /// If SQLite cannot read.
     pub fn last_metrics(&self, attempt: AttemptId) -> Result<Vec<MetricValue>, LedgerError> {
+        self.last_metrics_by("metric_name.name", attempt)
+    }
+
+    /// The same in the order in which the ledger first met the metrics: layers as their network has them.
+    ///
+    /// # Errors
+    /// If SQLite cannot read.
+    pub fn last_metrics_as_recorded(
+        &self,
+        attempt: AttemptId,
+    ) -> Result<Vec<MetricValue>, LedgerError> {
+        self.last_metrics_by("metric_name.id", attempt)
+    }
+
+    fn last_metrics_by(
+        &self,
+        order: &str,
+        attempt: AttemptId,
+    ) -> Result<Vec<MetricValue>, LedgerError> {
         // With max(), SQLite takes the other columns from the row that has the maximum.
-        let sql = "SELECT metric_name.name, max(step), value FROM metric \
-                   JOIN metric_name ON metric_name.id = metric.name \
-                   WHERE attempt = ? GROUP BY metric.name ORDER BY metric_name.name";
-        self.list("read metrics", sql, [attempt.0], |row| {
+        let sql = format!(
+            "SELECT metric_name.name, max(step), value FROM metric \
+             JOIN metric_name ON metric_name.id = metric.name \
+             WHERE attempt = ? GROUP BY metric.name ORDER BY {order}"
+        );
+        self.list("read metrics", &sql, [attempt.0], |row| {
             let step = row.get::<_, i64>(1)? as u64;
             Ok(MetricValue { name: row.get(0)?, step, value: number(row, 2)? })
         })

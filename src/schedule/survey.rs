@@ -160,7 +160,7 @@ pub(super) fn files(planned: &Node) -> Files<'_> {
                 .collect(),
             optional: vec!["masks.safetensors"],
         },
-        Stage::Evaluate(_) => Files::default(),
+        Stage::Evaluate(_) | Stage::Sensitivity(_) => Files::default(),
         Stage::Command(command) => Files {
             needed: command.outputs.iter().map(|name| Cow::Borrowed(name.as_str())).collect(),
             optional: Vec::new(),

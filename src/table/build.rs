@@ -89,7 +89,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    fn of(values: &[f64]) -> Option<Self> {
+    pub(super) fn of(values: &[f64]) -> Option<Self> {
         (!values.is_empty()).then(|| Self {
             mean: statistics::mean(values),
             deviation: statistics::deviation(values),

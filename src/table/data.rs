@@ -139,6 +139,6 @@ fn list<'a>(seeds: impl IntoIterator<Item = &'a u64>) -> String {
 }
 
 /// A number; what JSON has no number for is a text, as in the protocol.
-fn number(value: f64) -> Value {
+pub(super) fn number(value: f64) -> Value {
     serde_json::Number::from_f64(value).map_or_else(|| json!(value.to_string()), Value::Number)
 }

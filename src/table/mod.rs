@@ -7,7 +7,7 @@
 //! [`select`] decides which stages, metrics and axes are shown and says which values it needs; the
 //! caller fetches them. Nothing is averaged silently: a cell holds seeds and nothing else, axes that
 //! are asked for neither as rows nor as columns join the rows, and a checkpoint that several seeds
-//! share counts once. Pure: no file, no database, no clock.
+//! share counts once. [`report`] shows one stage at length. Pure: no file, no database, no clock.
 
 mod build;
 mod data;
@@ -15,6 +15,7 @@ mod layout;
 mod markdown;
 mod metric;
 mod number;
+pub mod report;
 mod select;
 mod statistics;
 mod text;
@@ -22,7 +23,7 @@ mod text;
 pub use build::{Cell, Delta, Reading, Summary, Table};
 pub use layout::Axis;
 pub use metric::{Direction, Reduce};
-pub use select::{Selection, select};
+pub use select::{Selection, matching, select};
 pub use text::{Style, grid};
 
 use std::collections::BTreeSet;

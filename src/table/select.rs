@@ -61,13 +61,8 @@ impl Selection<'_> {
 /// # Errors
 /// Names that do not exist, each with the legal ones.
 pub fn select<'a>(trials: &'a [Trial], request: &'a Request) -> Result<Selection<'a>, TableError> {
-    let mut sweep: Vec<String> = Vec::new();
-    for name in trials.iter().flat_map(|trial| trial.settings.keys()) {
-        if !sweep.contains(name) {
-            sweep.push(name.clone());
-        }
-    }
-    let trials = filter(trials, &sweep, request)?;
+    let sweep = axes(trials);
+    let trials = filter(trials, &sweep, &request.filters)?;
     let mut notes = Vec::new();
     let metrics = if request.metrics.is_empty() {
         vec![default_metric(&trials).to_owned()]
@@ -103,6 +98,21 @@ pub fn select<'a>(trials: &'a [Trial], request: &'a Request) -> Result<Selection
     Ok(selection)
 }
 
+/// For each trial whether it has these labels on these axes.
+///
+/// # Errors
+/// An axis or a label that no trial has, with the legal ones.
+pub fn matching(trials: &[Trial], filters: &[(String, String)]) -> Result<Vec<bool>, TableError> {
+    let kept = filter(trials, &axes(trials), filters)?;
+    Ok(trials.iter().map(|trial| kept.iter().any(|it| std::ptr::eq(*it, trial))).collect())
+}
+
+/// The axes of the sweep, in the order of the file.
+fn axes(trials: &[Trial]) -> Vec<String> {
+    let axes = trials.iter().flat_map(|trial| trial.settings.keys().cloned());
+    axes.collect::<indexmap::IndexSet<_>>().into_iter().collect()
+}
+
 /// What is shown where nothing was asked for: `mean-iou` where all that was measured are masks, else
 /// `accuracy`.
 fn default_metric(trials: &[&Trial]) -> &'static str {
@@ -117,10 +127,10 @@ fn default_metric(trials: &[&Trial]) -> &'static str {
 fn filter<'a>(
     trials: &'a [Trial],
     sweep: &[String],
-    request: &Request,
+    filters: &[(String, String)],
 ) -> Result<Vec<&'a Trial>, TableError> {
     let mut kept: Vec<&Trial> = trials.iter().collect();
-    for (axis, label) in &request.filters {
+    for (axis, label) in filters {
         let axis = match find_axis(axis, sweep)? {
             axis @ (Axis::Sweep(_) | Axis::Seed) => axis,
             Axis::Stage | Axis::Metric => {

@@ -166,7 +166,11 @@ pub fn grid(header: &[&str], rows: &[Vec<String>], style: Style) -> String {
     for row in rows {
         grid.add_row(row);
     }
-    let is_number = |text: &String| text.is_empty() || text == "–" || text.parse::<f64>().is_ok();
+    let is_number = |text: &String| {
+        let text = text.split(" (n=").next().unwrap_or_default();
+        let mut parts = text.split(" ± ");
+        text.is_empty() || text == "–" || parts.all(|part| part.parse::<f64>().is_ok())
+    };
     for index in 0..header.len() {
         let numbers = rows.iter().filter_map(|row| row.get(index)).all(is_number);
         if let (true, Some(column)) = (numbers && !rows.is_empty(), grid.column_mut(index)) {

@@ -1,9 +1,13 @@
-//! The `evaluate` stage: measures a network on one split. It leaves metrics and no checkpoint.
+//! The `evaluate` stage: measures a network on one split, and how long it takes beside another. It leaves
+//! metrics and no checkpoint.
 
-use graftwork::experiment::spec::{Evaluate, Split};
+use graftwork::experiment::spec::{BESIDE, Evaluate, Latency, Split};
+use graftwork::network::Extents;
 
 use super::{Context, Ended, StageError, point};
-use crate::train;
+use crate::data::{Set, Splits};
+use crate::model::Model;
+use crate::{latency, random, train};
 
 pub(super) fn run(stage: &Evaluate, context: &mut Context<'_>) -> Result<Ended, StageError> {
     let model = context.input("from")?;
@@ -20,6 +24,20 @@ pub(super) fn run(stage: &Evaluate, context: &mut Context<'_>) -> Result<Ended, 
             splits.name
         )));
     }
+    classes_fit(&model, &splits)?;
+    let measured = train::evaluate(&model, set, model.domain_for(&splits.name));
+    let points = measured.named(&splits.name, split).into_iter();
+    context.recorder.record(points.map(|(name, value)| point(name, 0, value)).collect());
+    if let Some(settings) = &stage.latency
+        && time(settings, context, &model, set, &splits.name)? == Ended::Stopped
+    {
+        return Ok(Ended::Stopped);
+    }
+    context.finish_measured()
+}
+
+/// Whether the network tells the classes of the data apart, so that accuracy has a meaning.
+pub(super) fn classes_fit(model: &Model, splits: &Splits) -> Result<(), StageError> {
     let classes =
         model.network().classes().map_err(|error| StageError::Unfit(error.to_string()))?;
     if classes != splits.classes {
@@ -28,8 +46,39 @@ pub(super) fn run(stage: &Evaluate, context: &mut Context<'_>) -> Result<Ended, 
             splits.name, splits.classes
         )));
     }
-    let measured = train::evaluate(&model, set, model.domain_for(&splits.name));
-    let points = measured.named(&splits.name, split).into_iter();
-    context.recorder.record(points.map(|(name, value)| point(name, 0, value)).collect());
-    context.finish_measured()
+    Ok(())
+}
+
+/// Measures how long the network takes, and another stage's, in turn.
+fn time(
+    settings: &Latency,
+    context: &mut Context<'_>,
+    model: &Model,
+    set: &Set,
+    dataset: &str,
+) -> Result<Ended, StageError> {
+    let beside = context.input(BESIDE)?;
+    let (ours, theirs) = (model.network().input_shape(), beside.network().input_shape());
+    if ours != theirs {
+        return Err(StageError::Unfit(format!(
+            "the networks take inputs of {} and {}; `latency.beside` needs one that takes the same",
+            Extents(ours),
+            Extents(theirs)
+        )));
+    }
+    if settings.batch as usize > set.len() {
+        return Err(StageError::Unfit(format!(
+            "`latency.batch` = {} is more than the {} examples of the split; the largest possible is {}",
+            settings.batch,
+            set.len(),
+            set.len()
+        )));
+    }
+    let inputs = set.sample(settings.batch as usize, &mut random::stream(0, "latency", 0)).inputs;
+    let networks = [model, &beside].map(|model| (model, model.domain_for(dataset)));
+    let Some(times) = latency::measure(networks, &inputs, settings, context.stop) else {
+        return Ok(Ended::Stopped);
+    };
+    context.recorder.record(latency::points(&times));
+    Ok(Ended::Done)
 }

@@ -6,6 +6,7 @@ mod finetune;
 mod import;
 mod pretrain;
 mod prune;
+mod sensitivity;
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -262,6 +263,7 @@ pub fn run(context: &mut Context<'_>) -> Result<Ended, StageError> {
         Stage::Finetune(stage) => finetune::run(stage, context),
         Stage::Adapt(stage) => adapt::run(stage, context),
         Stage::Evaluate(stage) => evaluate::run(stage, context),
+        Stage::Sensitivity(stage) => sensitivity::run(stage, context),
         Stage::Import(stage) => import::run(stage, context),
         Stage::Command(_) => {
             Err(StageError::Unfit("a command is no stage of the engine".to_owned()))

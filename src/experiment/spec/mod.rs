@@ -15,6 +15,7 @@ mod import;
 pub mod layers;
 mod model;
 mod prune;
+mod sensitivity;
 mod stage;
 mod sweep;
 pub mod template;
@@ -41,7 +42,8 @@ pub use prune::{
     PredictionEntropy, Prune, Random, RewindTo, Scope, Select, Snip, SparseMethod, SparseOpt,
     Synflow, Taylor,
 };
-pub use stage::{Evaluate, Finetune, Pretrain, Stage, StageKind};
+pub use sensitivity::Sensitivity;
+pub use stage::{BESIDE, Evaluate, Finetune, Latency, Pretrain, Stage, StageKind};
 pub use sweep::Sweep;
 pub use train::{
     Adam, CrossEntropy, Distillation, EarlyStopping, Keep, L2Sp, Loss, Mse, OneCycle, Optimizer,

@@ -1,13 +1,19 @@
-//! The stage kinds, except those that have a file of their own (`prune`, `adapt`, `import`, `command`).
+//! The stage kinds, except those that have a file of their own (`prune`, `adapt`, `import`, `command`,
+//! `sensitivity`).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::train::training_stage;
-use super::{Adapt, Beside, Command, Data, EarlyStopping, Import, Model, Prune, Split};
+use super::{
+    Adapt, Beside, Command, Data, EarlyStopping, Import, Model, Prune, Sensitivity, Split,
+};
 
 /// The role of the stage that a `prune` stage goes back to.
 const REWIND_TO: &str = "rewind-to";
+
+/// The role of the stage whose latency an `evaluate` stage measures beside that of its own.
+pub const BESIDE: &str = "beside";
 
 /// One stage of the graph: `[stage.NAME.KIND]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -23,6 +29,8 @@ pub enum Stage {
     Adapt(Adapt),
     /// Measures a network on one split of a dataset.
     Evaluate(Evaluate),
+    /// Measures how accuracy falls when each layer alone is pruned.
+    Sensitivity(Sensitivity),
     /// Takes the parameters of a network from a safetensors file that was made elsewhere.
     Import(Import),
     /// Runs a program with declared inputs, files, parameters and outputs.
@@ -43,6 +51,8 @@ pub enum StageKind {
     Adapt,
     /// See [`Evaluate`].
     Evaluate,
+    /// See [`Sensitivity`].
+    Sensitivity,
     /// See [`Import`].
     Import,
     /// See [`Command`].
@@ -58,6 +68,7 @@ impl StageKind {
             Self::Finetune => "finetune",
             Self::Adapt => "adapt",
             Self::Evaluate => "evaluate",
+            Self::Sensitivity => "sensitivity",
             Self::Import => "import",
             Self::Command => "command",
         }
@@ -73,6 +84,7 @@ impl StageKind {
             | Self::Finetune
             | Self::Adapt
             | Self::Evaluate
+            | Self::Sensitivity
             | Self::Import
             | Self::Command => 1,
         }
@@ -88,6 +100,7 @@ impl Stage {
             Self::Finetune(_) => StageKind::Finetune,
             Self::Adapt(_) => StageKind::Adapt,
             Self::Evaluate(_) => StageKind::Evaluate,
+            Self::Sensitivity(_) => StageKind::Sensitivity,
             Self::Import(_) => StageKind::Import,
             Self::Command(_) => StageKind::Command,
         }
@@ -107,7 +120,12 @@ impl Stage {
                 std::iter::once(("from", stage.from.as_str())).chain(teacher).collect()
             }
             Self::Adapt(stage) => vec![("from", &stage.from)],
-            Self::Evaluate(stage) => vec![("from", &stage.from)],
+            Self::Evaluate(stage) => {
+                let latency = stage.latency.as_ref();
+                let beside = latency.map(|latency| (BESIDE, latency.beside.as_str()));
+                std::iter::once(("from", stage.from.as_str())).chain(beside).collect()
+            }
+            Self::Sensitivity(stage) => vec![("from", &stage.from)],
             Self::Command(stage) => {
                 let inputs = stage.inputs.iter();
                 inputs.map(|(role, input)| (role.as_str(), input.as_str())).collect()
@@ -131,7 +149,11 @@ impl Stage {
             Self::Pretrain(stage) => Some((stage.epochs, stage.early_stopping.as_ref())),
             Self::Finetune(stage) => Some((stage.epochs, stage.early_stopping.as_ref())),
             Self::Adapt(stage) => Some((stage.epochs, stage.early_stopping.as_ref())),
-            Self::Prune(_) | Self::Evaluate(_) | Self::Import(_) | Self::Command(_) => None,
+            Self::Prune(_)
+            | Self::Evaluate(_)
+            | Self::Sensitivity(_)
+            | Self::Import(_)
+            | Self::Command(_) => None,
         }
     }
 
@@ -148,7 +170,8 @@ impl Stage {
             | Self::Prune(_)
             | Self::Finetune(_)
             | Self::Adapt(_)
-            | Self::Evaluate(_) => Vec::new(),
+            | Self::Evaluate(_)
+            | Self::Sensitivity(_) => Vec::new(),
         };
         let data = self.data().into_iter();
         files.extend(data.filter_map(|(key, data)| Some((key, data.beside()?))));
@@ -162,7 +185,9 @@ impl Stage {
             Self::Pretrain(_) => vec![vec!["seed"]],
             Self::Prune(_) => vec![vec!["seed"], vec!["from"], vec![REWIND_TO, "stage"]],
             Self::Finetune(_) => vec![vec!["seed"], vec!["from"], vec!["teacher"]],
-            Self::Adapt(_) | Self::Evaluate(_) => vec![vec!["seed"], vec!["from"]],
+            Self::Evaluate(_) => vec![vec!["from"], vec!["latency", BESIDE]],
+            Self::Adapt(_) => vec![vec!["seed"], vec!["from"]],
+            Self::Sensitivity(_) => vec![vec!["from"]],
             Self::Import(_) => vec![vec!["seed"], vec!["file"]],
             Self::Command(_) => vec![vec!["seed"], vec!["inputs"], vec!["files"]],
         };
@@ -189,6 +214,7 @@ impl Stage {
             Self::Finetune(stage) => vec![("data", &stage.data)],
             Self::Adapt(stage) => vec![("source", &stage.source), ("target", &stage.target)],
             Self::Evaluate(stage) => vec![("data", &stage.data)],
+            Self::Sensitivity(stage) => vec![("data", &stage.data)],
             Self::Import(stage) => vec![("data", &stage.data)],
             Self::Command(_) => Vec::new(),
         }
@@ -201,7 +227,7 @@ impl Stage {
             Self::Prune(stage) => stage.seed,
             Self::Finetune(stage) => stage.seed,
             Self::Adapt(stage) => stage.seed,
-            Self::Evaluate(_) => None,
+            Self::Evaluate(_) | Self::Sensitivity(_) => None,
             Self::Import(stage) => stage.seed,
             Self::Command(stage) => stage.seed,
         }
@@ -215,6 +241,7 @@ impl Stage {
             Self::Pretrain(_) | Self::Finetune(_) | Self::Adapt(_) => true,
             Self::Prune(stage) => stage.criterion.is_random(),
             Self::Evaluate(_) => false,
+            Self::Sensitivity(stage) => stage.criterion.is_random(),
             Self::Import(stage) => !stage.strict,
             Self::Command(stage) => stage.random,
         }
@@ -266,6 +293,46 @@ pub struct Evaluate {
     /// Which split is measured.
     #[serde(default = "Evaluate::default_split")]
     pub split: Split,
+    /// Measures how long the network takes, in turn with another stage's: `{ beside = "dense" }`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
+}
+
+/// How the latency of two networks is measured: one batch at a time, in turn, in one process.
+///
+/// Other work on the machine is noise: run with `--jobs 1`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Latency {
+    /// The stage whose network is measured beside the one of `from`.
+    #[schemars(extend("x-names" = "stage"))]
+    pub beside: String,
+    /// Examples in a batch.
+    #[serde(default = "Latency::default_batch")]
+    #[schemars(range(min = 1))]
+    pub batch: u32,
+    /// CPU threads.
+    #[serde(default = "Latency::default_threads")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub threads: u32,
+    /// Batches that each network is timed on, after a few that are not.
+    #[serde(default = "Latency::default_repeats")]
+    #[schemars(range(min = 4))]
+    pub repeats: u32,
+}
+
+impl Latency {
+    fn default_batch() -> u32 {
+        1
+    }
+
+    fn default_threads() -> u32 {
+        1
+    }
+
+    fn default_repeats() -> u32 {
+        30
+    }
 }
 
 impl Evaluate {

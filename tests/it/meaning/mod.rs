@@ -85,7 +85,9 @@ fn meanings(stages: &Stages) -> Vec<Value> {
             ("pretrain" | "finetune" | "adapt", _) => true,
             ("evaluate", _) => false,
             ("import", _) => whole["strict"] == false,
-            ("prune", criterion) => !matches!(criterion, Some("magnitude" | "lamp" | "synflow")),
+            ("prune" | "sensitivity", criterion) => {
+                !matches!(criterion, Some("magnitude" | "lamp" | "synflow"))
+            }
             _ => panic!("say here whether a stage of kind {kind} draws"),
         };
         if kind == "prune" {

@@ -1,0 +1,52 @@
+//! What settings of the stages that measure contradict each other: `sensitivity`, and `evaluate` with
+//! `latency`.
+
+use super::check::Name;
+use super::fault::{Code, Fault};
+use super::networks::{Input, Site};
+use super::spec::{Criterion, Sensitivity};
+use crate::network::{Extents, Network};
+
+/// A criterion of one layer alone: of single weights, without training.
+pub(super) fn criterion(site: &Site<'_>, stage: &Sensitivity) -> Option<Fault> {
+    let (message, label) = match stage.criterion {
+        Criterion::MaxEntropy(_) => (
+            "`max-entropy` removes whole units, which reach into other layers; `sensitivity` prunes one layer alone",
+            "of units",
+        ),
+        Criterion::SparseOpt(_) => {
+            ("`sparse-opt` trains all layers, and `sensitivity` prunes one layer alone", "trains")
+        }
+        Criterion::Magnitude(_)
+        | Criterion::Random(_)
+        | Criterion::Taylor(_)
+        | Criterion::Snip(_)
+        | Criterion::Grasp(_)
+        | Criterion::Synflow(_)
+        | Criterion::Lamp(_)
+        | Criterion::MinMse(_) => return None,
+    };
+    let fault = site.fault(Code::Contradiction, site.choice(&["criterion"]), message);
+    Some(fault.label(label).help(
+        "choose a criterion of weights: magnitude, lamp, random, taylor, snip, grasp, synflow, min-mse",
+    ))
+}
+
+/// Two networks whose latency is compared take the same input.
+pub(super) fn beside(
+    site: &Site<'_>,
+    input: Option<&Input<'_>>,
+    from: Option<&Network>,
+) -> Option<Fault> {
+    let (input, from) = (input?, from?);
+    let (theirs, ours) = (input.network.as_deref()?.input_shape(), from.input_shape());
+    if theirs == ours {
+        return None;
+    }
+    let Name { text, span, .. } = input.reference;
+    let (theirs, ours) = (Extents(theirs), Extents(ours));
+    let message = format!("`{text}` takes an input of {theirs}, and the measured network {ours}");
+    let fault = site.fault(Code::Shape, *span, &message).label(format!("takes {theirs}"));
+    let fault = fault.note(site.sources, site.value(&["from"]), format!("takes {ours}"));
+    Some(fault.help("both are timed on the same batch: name a stage whose network takes it"))
+}
