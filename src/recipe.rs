@@ -496,6 +496,23 @@ mod tests {
     }
 
     #[test]
+    fn what_latency_is_measured_beside_is_an_input_and_no_setting() {
+        let evaluate = "[evaluate]\nfrom = 'a'\ndata.mnist = {}";
+        check(evaluate, &json!({ "data": { "mnist": {} } }));
+        check(
+            &format!("{evaluate}\nlatency = {{ beside = 'b', batch = 8, threads = 1 }}"),
+            &json!({ "data": { "mnist": {} }, "latency": { "batch": 8 } }),
+        );
+        let timed = stage(&format!("{evaluate}\nlatency.beside = 'b'"));
+        assert_eq!(timed.inputs(), [("from", "a"), ("beside", "b")]);
+        assert_ne!(
+            Recipe::new(&timed, 0, BTreeMap::new(), BTreeMap::new()).key(),
+            recipe(evaluate).key(),
+            "another result"
+        );
+    }
+
+    #[test]
     fn the_order_of_learning_rate_factors_has_no_meaning() {
         let mut stage = stage("[finetune]\nfrom = 'a'\nepochs = 1\ndata.mnist = {}");
         let mut key = |order: [&str; 2]| {

@@ -195,3 +195,44 @@ fn has_progress(folder: &Path) -> bool {
         path.ends_with("progress.safetensors") || path.is_dir() && has_progress(&path)
     })
 }
+
+const REPORTS: &str = r#"
+
+[stage.timed.evaluate]
+from = "thin"
+data.mnist = {}
+latency = { beside = "dense", repeats = 4 }
+
+[stage.curve.sensitivity]
+from = "dense"
+criterion.taylor = { calibration-samples = 64 }
+sparsities = [0.9]
+data.mnist = {}
+"#;
+
+#[test]
+fn what_was_measured_is_reported_without_running_anything() {
+    let Some(place) = Place::new() else { return };
+    let (job, _) = MAIN_JOB.split_once("[stage.tuned").unwrap();
+    place.write(&format!("{job}{REPORTS}"));
+    let report = |args: &[&str]| {
+        let output = place.command("results", &[&["report"], args].concat()).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned(), said(&output))
+    };
+    let (code, _, error) = report(&["prune", "job.toml", "thin"]);
+    assert_eq!(code, Some(2));
+    assert!(error.contains("graftwork run"), "{error}");
+    check(&place.run("results", &[]), &[("dense", 1), ("thin", 2), ("timed", 2), ("curve", 1)]);
+    let (code, out, error) =
+        report(&["prune", "job.toml", "thin", "--where", "criterion=magnitude"]);
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+    for expected in ["fc1", "fc2", "cut-off", "CSR", "`timed`"] {
+        assert!(out.contains(expected), "{expected} in {out}");
+    }
+    // fc1 before fc2, as in the network; 24 · 784 weights, half of all stay.
+    assert!(out.find("fc1") < out.find("fc2") && out.contains("18816"), "{out}");
+    let (code, out, _) = report(&["sensitivity", "job.toml", "curve"]);
+    assert_eq!(code, Some(0));
+    assert!(out.contains("at 0.9") && out.contains("fc2"), "{out}");
+    check(&place.run("results", &[]), &[]);
+}

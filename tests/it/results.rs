@@ -261,6 +261,109 @@ fn tables_in_every_format() {
     assert_eq!(table["cells"][3]["missing-seeds"], json!([2]));
 }
 
+/// An experiment of the stages `thin`, a pruning over two seeds of which one failed, `timed`, which measured
+/// its latency, and `curve`, its sensitivity.
+fn reported() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut ledger = Ledger::open(&folder.path().join("ledger.sqlite")).unwrap();
+    let point = |name: &str, value| Point { name: name.to_owned(), step: 0, value };
+    let run = begin(&mut ledger, NOON);
+    let (mut trials, mut recipes, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
+    for sparsity in [0.5, 0.9] {
+        for seed in 0..2 {
+            let dense = recipe(StageKind::Pretrain, json!({}), Some(seed), None);
+            let spec = json!({ "criterion": { "magnitude": {} }, "sparsity": sparsity });
+            let thin = recipe(StageKind::Prune, spec, None, Some(&dense));
+            let spec = json!({ "data": { "mnist": {} }, "latency": {} });
+            let timed = recipe(StageKind::Evaluate, spec, None, Some(&thin));
+            let curve = recipe(StageKind::Sensitivity, json!({}), None, Some(&dense));
+            let left = 100.0 * (1.0 - sparsity) + seed as f64;
+            let fails = sparsity > 0.8 && seed == 1;
+            let measured = vec![
+                point("layer/fc2/params", 100.0),
+                point("layer/fc2/nonzero", left),
+                point("layer/fc1/params", 10.0),
+                point("bytes/dense", 440.0),
+                point("sparsity", sparsity),
+            ];
+            outcomes.push(("thin", thin.clone(), (!fails).then_some(measured)));
+            let latency = vec![
+                point("latency/median-ms", 0.25),
+                point("latency/beside/median-ms", 0.5),
+                point("mnist:test/accuracy", 0.9),
+            ];
+            outcomes.push(("timed", timed.clone(), (!fails).then_some(latency)));
+            let accuracies = vec![
+                point("mnist:val/accuracy", 0.95),
+                point("sensitivity/fc2/0.5/accuracy", 0.75 + 0.1 * seed as f64),
+                point("sensitivity/fc1/0.5/accuracy", 0.9),
+            ];
+            outcomes.push(("curve", curve.clone(), Some(accuracies)));
+            let stages = [("dense", &dense), ("thin", &thin), ("timed", &timed), ("curve", &curve)];
+            trials.push(TrialRecord {
+                settings: IndexMap::from([("thin.sparsity".to_owned(), json!(sparsity))]),
+                seed,
+                stages: stages.map(|(name, recipe)| (name.to_owned(), recipe.key())).into(),
+            });
+            recipes.extend([dense, thin, timed, curve]);
+        }
+    }
+    ledger.record_trials(run, &trials, &recipes).unwrap();
+    for (name, recipe, measured) in &outcomes {
+        let attempt = ledger.begin_attempt(&attempt(run, name, recipe, NOON)).unwrap();
+        ledger.record_points(attempt, measured.as_deref().unwrap_or_default()).unwrap();
+        let (outcome, error) = match measured {
+            Some(_) => (AttemptOutcome::Done, None),
+            None => (AttemptOutcome::Failed, Some("out of memory")),
+        };
+        ledger.end_attempt(attempt, outcome, error, NOON + 1).unwrap();
+    }
+    ledger.end_run(run, "failed", NOON + 1).unwrap();
+    folder
+}
+
+/// Exit code, standard output and standard error as one text.
+fn report(folder: &TempDir, args: &[&str]) -> String {
+    let (code, out, error) = run(folder.path(), &[&["report"], args].concat());
+    let (above, below) = out.split_once("MACs: multiply").unwrap_or((&out, ""));
+    assert!(below.is_empty() || below.contains("bytes: all parameters and buffers"));
+    format!("{above}{error}exit {code}\n")
+}
+
+#[test]
+fn a_pruning_is_reported_by_layer_and_by_network() {
+    let folder = reported();
+    expect![[r#""#]].assert_eq(&report(&folder, &["prune", "digits", "thin"]));
+    expect![[r#""#]].assert_eq(&report(
+        &folder,
+        &["prune", "digits", "thin", "--where", "sparsity=0.9", "--where", "seed=1"],
+    ));
+    let (code, out, _) = run(folder.path(), &["report", "prune", "digits", "thin", "--json"]);
+    let json: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &json["experiment"], &json["stage"]), (0, &json!("digits"), &json!("thin")));
+    assert_eq!(json["variants"][0]["settings"], json!({ "thin.sparsity": 0.5 }));
+    assert_eq!(json["variants"][0]["seeds"], json!([0, 1]));
+    assert_eq!(json["variants"][0]["layers"][0]["layer"], "fc2");
+    assert_eq!(json["variants"][0]["layers"][0]["nonzero"]["mean"], 50.5);
+    assert_eq!(json["missing"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_sensitivity_is_reported_as_layers_by_sparsities() {
+    let folder = reported();
+    expect![[r#""#]].assert_eq(&report(&folder, &["sensitivity", "digits", "curve"]));
+}
+
+#[test]
+fn a_report_says_what_it_cannot_report_on() {
+    let folder = reported();
+    expect![[r#""#]].assert_eq(&report(&folder, &["prune", "digits", "dense"]));
+    expect![[r#""#]].assert_eq(&report(&folder, &["sensitivity", "digits", "curv"]));
+    let file = folder.path().join("new.toml");
+    std::fs::write(&file, "name = \"new\"\n[stage]\n").unwrap();
+    expect![[r#""#]].assert_eq(&report(&folder, &["prune", file.to_str().unwrap(), "thin"]));
+}
+
 #[test]
 fn an_experiment_is_named_by_its_file_too() {
     let results = Results::new();
