@@ -164,7 +164,7 @@ struct Sheet {
 
 impl Sheet {
     /// A sheet without the columns that nothing is known of.
-    fn new(of: &'static str, columns: Vec<Column>, rows: Vec<(String, Vec<Vec<f64>>)>) -> Self {
+    fn new(of: &'static str, columns: &[Column], rows: &[(String, Vec<Vec<f64>>)]) -> Self {
         let is_known = |at: usize| rows.iter().any(|(_, cells)| !cells[at].is_empty());
         let known: Vec<usize> = (0..columns.len()).filter(|&at| is_known(at)).collect();
         let rows = rows.iter().map(|(name, cells)| {

@@ -1,5 +1,7 @@
 //! What a pruning did: layer by layer, to the network as a whole, and to its measured latency.
 
+use std::fmt::Write as _;
+
 use indexmap::IndexSet;
 use serde_json::{Value, json};
 
@@ -47,11 +49,11 @@ impl Report {
     pub fn text(&self, style: Style) -> String {
         let mut text = String::new();
         for (variant, layers) in self.variants.iter().zip(&self.layers) {
-            text += &format!("{}\n\n{}\n", title("layers", variant), layers.text(style));
+            let _ = writeln!(text, "{}\n\n{}", title("layers", variant), layers.text(style));
         }
-        text += &format!("networks\n\n{}\n", self.networks.text(style));
+        let _ = writeln!(text, "networks\n\n{}", self.networks.text(style));
         if let Some(latency) = &self.latency {
-            text += &format!("latency\n\n{}\n", latency.text(style));
+            let _ = writeln!(text, "latency\n\n{}", latency.text(style));
         }
         text + &CONVENTIONS.join("\n") + "\n"
     }
@@ -109,8 +111,8 @@ fn layers(variant: &Variant) -> Sheet {
         let cells = cells.map(|column| variant.values(&format!("layer/{layer}/{}", column.name)));
         (layer.to_owned(), cells.collect())
     });
-    let rows = rows.collect();
-    Sheet::new("layer", columns, rows)
+    let rows: Vec<_> = rows.collect();
+    Sheet::new("layer", &columns, &rows)
 }
 
 /// A line for each variant's network.
@@ -118,7 +120,7 @@ fn networks(variants: &[Variant]) -> Sheet {
     let accuracies: IndexSet<&str> = variants
         .iter()
         .flat_map(Variant::metrics)
-        .filter(|metric| metric.ends_with("/accuracy") && metric.contains(":"))
+        .filter(|metric| metric.ends_with("/accuracy") && metric.contains(':'))
         .collect();
     let mut columns: Vec<Column> = accuracies
         .into_iter()
@@ -141,8 +143,8 @@ fn networks(variants: &[Variant]) -> Sheet {
         let cells = columns.iter().map(|column| variant.values(&column.name));
         (variant.title.clone(), cells.collect())
     });
-    let rows = rows.collect();
-    Sheet::new("network", columns, rows)
+    let rows: Vec<_> = rows.collect();
+    Sheet::new("network", &columns, &rows)
 }
 
 /// A line for each `evaluate` stage that measured a variant's latency.
@@ -171,5 +173,5 @@ fn latency(variants: &[Variant]) -> Option<Sheet> {
             rows.push((name, columns.iter().map(values).collect()));
         }
     }
-    (!rows.is_empty()).then(|| Sheet::new("measured by", columns, rows))
+    (!rows.is_empty()).then(|| Sheet::new("measured by", &columns, &rows))
 }

@@ -1,5 +1,7 @@
 //! How accuracy falls when one layer alone is pruned: layers by sparsities.
 
+use std::fmt::Write as _;
+
 use indexmap::IndexSet;
 use serde_json::{Value, json};
 
@@ -34,7 +36,7 @@ impl Report {
                 format!("{} as it came: {accuracy} %\n", metric.replace('/', " "))
             });
             let title = title("sensitivity", variant);
-            text += &format!("{title}\n{whole}\n{}\n", layers.text(style));
+            let _ = writeln!(text, "{title}\n{whole}\n{}", layers.text(style));
         }
         text + CONVENTION + "\n"
     }
@@ -80,7 +82,8 @@ fn layers(variant: &Variant) -> Sheet {
             .map(|sparsity| variant.values(&format!("sensitivity/{layer}/{sparsity}/accuracy")));
         (layer.to_owned(), cells.collect())
     });
-    let rows = rows.collect();
+    let rows: Vec<_> = rows.collect();
     let column = |sparsity: &&str| Column::new(&format!("at {sparsity}"), sparsity, Form::Percent);
-    Sheet::new("layer", sparsities.iter().map(column).collect(), rows)
+    let columns: Vec<Column> = sparsities.iter().map(column).collect();
+    Sheet::new("layer", &columns, &rows)
 }
