@@ -26,6 +26,7 @@ mod rewind;
 mod schema;
 mod sets;
 mod sources;
+mod sparsifying;
 pub mod spec;
 mod sweep;
 mod syntax;

@@ -13,9 +13,10 @@ use super::measuring;
 use super::program;
 use super::pruning;
 use super::rewind;
+use super::sparsifying;
 use super::spec::{
     Adapt, BESIDE, Content, Data, EarlyStopping, Evaluate, Finetune, Import, Keep, Loss, Model,
-    Optimizer, Pretrain, Sensitivity, Split, Stage,
+    Optimizer, Pretrain, Sensitivity, Sparsify, Split, Stage,
 };
 use super::task;
 use super::tree::{Entry, Value};
@@ -131,8 +132,9 @@ pub(super) fn analyse(
         Stage::Command(_) => None,
     };
     if let Some(network) = &network {
-        let epochs = training.map_or(0, |training| training.epochs);
-        layers(site, network, epochs, faults);
+        let epochs = training.as_ref().map_or(0, |training| training.epochs);
+        let sparsify = training.and_then(|training| training.sparsify);
+        layers(site, network, epochs, sparsify, faults);
     }
     network
 }
@@ -209,6 +211,7 @@ struct Training<'a> {
     loss: &'a Loss,
     keep: Keep,
     early_stopping: Option<&'a EarlyStopping>,
+    sparsify: Option<&'a Sparsify>,
     /// The data with labels, and its key.
     data: (&'static str, &'a Data),
     can_have_teacher: bool,
@@ -224,6 +227,7 @@ impl<'a> Training<'a> {
                     loss: &$stage.loss,
                     keep: $stage.keep,
                     early_stopping: $stage.early_stopping.as_ref(),
+                    sparsify: $stage.sparsify.as_ref(),
                     data: ($key, &$stage.$data),
                     can_have_teacher: $teacher,
                 })
@@ -251,6 +255,9 @@ impl<'a> Training<'a> {
             for (setting, what) in chooses.into_iter().flatten() {
                 faults.push(no_validation(site, setting, what, key, data));
             }
+        }
+        if let Some(sparsify) = self.sparsify {
+            sparsifying::check(site, sparsify, self.epochs, faults);
         }
         if let Optimizer::Sgd(sgd) = self.optimizer
             && sgd.nesterov
@@ -625,7 +632,13 @@ fn with_classes(what: &str, classes: u32) -> String {
 }
 
 /// Whether every pattern matches a layer, and whether something is left to train.
-fn layers(site: &Site<'_>, network: &Network, epochs: u32, faults: &mut Vec<Fault>) {
+fn layers(
+    site: &Site<'_>,
+    network: &Network,
+    epochs: u32,
+    sparsify: Option<&Sparsify>,
+    faults: &mut Vec<Fault>,
+) {
     let mut patterns = site.variant.names.iter().filter(|name| name.of == Names::Layer).peekable();
     if patterns.peek().is_none() {
         return;
@@ -672,10 +685,16 @@ fn layers(site: &Site<'_>, network: &Network, epochs: u32, faults: &mut Vec<Faul
         .filter(|node| node.op.params().iter().any(|param| param.role == ParamRole::Weight));
     let prunable: Vec<&str> = prunable.map(|node| node.name.as_str()).collect();
     let stays = |name: &&str| {
-        layers.iter().zip(&excluded).any(|(layer, excluded)| layer == name && *excluded)
+        let covered = excluded.iter().zip(&frozen);
+        let covered =
+            covered.map(|(excluded, frozen)| *excluded || (sparsify.is_some() && *frozen));
+        layers.iter().zip(covered).any(|(layer, covered)| layer == name && covered)
     };
     if excluded.contains(&true) && prunable.iter().all(stays) {
-        let span = site.key(&["exclude"]);
+        let span = match sparsify {
+            Some(sparsify) => site.key(&["sparsify", sparsify.name(), "exclude"]),
+            None => site.key(&["exclude"]),
+        };
         let fault = site.fault(Code::Contradiction, span, "`exclude` leaves nothing to prune");
         let fault = fault.label("matches every layer with weights");
         faults.push(fault.help(format!("those of `{}` are {}", network.arch, list(prunable))));

@@ -11,6 +11,7 @@ pub mod optimizer;
 mod progress;
 mod rows;
 pub mod schedule;
+mod sparsify;
 mod supervised;
 mod tally;
 
@@ -22,7 +23,6 @@ use std::time::{Duration, Instant};
 
 use graftwork::experiment::spec::{Keep, Precision, Training};
 use graftwork::network::matches;
-use indexmap::IndexMap;
 use tch::{Kind, Tensor, no_grad};
 
 use crate::checkpoint;
@@ -31,6 +31,8 @@ use crate::random;
 use crate::stage::{Context, StageError, point};
 use choice::History;
 use optimizer::Optimizer;
+use progress::Snapshot;
+use sparsify::{Plan, Sparsifier};
 use tally::Tally;
 
 /// What a stage optimises.
@@ -229,8 +231,10 @@ struct Loop<'a, 'c> {
     objective: &'a mut dyn Objective,
     options: Options,
     optimizer: Optimizer,
+    /// What changes the masks, if anything.
+    sparsifier: Option<Sparsifier>,
     history: History,
-    best: Option<IndexMap<String, Tensor>>,
+    best: Option<Snapshot>,
     writer: progress::Writer,
     /// Whole epochs done.
     epoch: u32,
@@ -257,6 +261,13 @@ impl<'a, 'c> Loop<'a, 'c> {
             auxiliary.as_deref(),
         );
         let steps_per_epoch = objective.steps_per_epoch();
+        let plan = Plan {
+            seed: context.job.seed,
+            steps_per_epoch,
+            total: u64::from(training.epochs) * steps_per_epoch,
+        };
+        let settings = training.sparsify.as_ref();
+        let sparsifier = settings.map(|settings| Sparsifier::start(settings, model, plan));
         let mut this = Self {
             writer: progress::Writer::new(&context.job.draft),
             context,
@@ -265,6 +276,7 @@ impl<'a, 'c> Loop<'a, 'c> {
             objective,
             options,
             optimizer,
+            sparsifier: sparsifier.transpose()?,
             history: History::default(),
             best: None,
             epoch: 0,
@@ -284,7 +296,8 @@ impl<'a, 'c> Loop<'a, 'c> {
     fn resume(&mut self) -> bool {
         let job = self.context.job;
         let auxiliary = self.objective.auxiliary();
-        let resumed = progress::resume(job, self.model, auxiliary, &mut self.optimizer);
+        let with_masks = self.sparsifier.is_some();
+        let resumed = progress::resume(job, self.model, with_masks, auxiliary, &mut self.optimizer);
         match resumed {
             Ok(None) => false,
             Ok(Some((header, best))) => {
@@ -326,13 +339,15 @@ impl<'a, 'c> Loop<'a, 'c> {
             let validation = self.objective.validate(self.model);
             self.judge(&validation)?;
             values.extend(validation);
+            let sparsity = self.sparsifier.as_ref().map(|it| it.sparsity(self.model));
+            values.extend(sparsity.map(|sparsity| ("train/sparsity".to_owned(), sparsity)));
             values.push(("epoch-seconds".to_owned(), started.elapsed().as_secs_f64()));
             self.record(values);
             self.keep_epoch()?;
             self.keep_progress()?;
         }
         if let Some(best) = &self.best {
-            progress::set_values(self.model, best);
+            best.restore(self.model);
         }
         self.show(0);
         let kept = self.history.kept(self.training.keep, self.epoch);
@@ -353,7 +368,7 @@ impl<'a, 'c> Loop<'a, 'c> {
             }
             let step = Step { epoch, index: before + done, total: self.total() };
             learning_rate = self.learning_rate(step.index);
-            tally.add(self.step(&step, learning_rate));
+            tally.add(self.step(&step, learning_rate)?);
             if self.shown.elapsed() >= PROGRESS_INTERVAL {
                 tally.read()?;
                 self.loss = self.loss.or(tally.loss());
@@ -367,8 +382,8 @@ impl<'a, 'c> Loop<'a, 'c> {
         Ok(Some(values))
     }
 
-    /// One optimizer step; the batch's loss without its graph.
-    fn step(&mut self, step: &Step, learning_rate: f64) -> Terms {
+    /// One optimizer step, or the exchange of weights that takes its place; the batch's loss.
+    fn step(&mut self, step: &Step, learning_rate: f64) -> Result<Terms, StageError> {
         let mut terms = self.objective.loss(self.model, step);
         if self.training.l1 > 0.0
             && let Some(penalty) = loss::l1(self.training.l1, self.model)
@@ -377,18 +392,32 @@ impl<'a, 'c> Loop<'a, 'c> {
             terms.named.push(("l1", penalty));
         }
         let auxiliary = self.objective.auxiliary();
-        let mut gradients =
-            self.optimizer.gradients(&terms.total, self.model, auxiliary.as_deref());
+        let gradients =
+            self.optimizer.dense_gradients(&terms.total, self.model, auxiliary.as_deref());
+        if let Some(sparsifier) = self.sparsifier.as_ref().filter(|it| it.exchanges_at(step.index))
+        {
+            sparsifier.exchange(step.index, self.model, &mut self.optimizer, &gradients);
+            return Ok(terms);
+        }
+        let mut gradients = self.optimizer.masked(gradients, self.model, auxiliary.as_deref());
         if let Some(largest) = self.training.clip_norm {
             optimizer::clip(&mut gradients, largest);
         }
         self.optimizer.step(&gradients, learning_rate, self.model, auxiliary);
         no_grad(|| self.objective.after_step(self.model, learning_rate));
-        terms
+        if let Some(sparsifier) = &self.sparsifier {
+            sparsifier.after_steps(step.index + 1, self.model, &mut self.optimizer)?;
+        }
+        Ok(terms)
     }
 
-    /// Chooses by the validation values.
+    /// Chooses by the validation values, among the epochs at whose end the network is as sparse as it shall
+    /// be.
     fn judge(&mut self, validation: &[(String, f64)]) -> Result<(), StageError> {
+        let done = u64::from(self.epoch) * self.steps_per_epoch;
+        if self.sparsifier.as_ref().is_some_and(|it| !it.is_sparse_after(done)) {
+            return Ok(());
+        }
         let (accuracy, loss) = self.objective.selection();
         let find = |name: &str, key: &str| {
             let value = validation.iter().find(|(measured, _)| measured == name);
@@ -401,7 +430,7 @@ impl<'a, 'c> Loop<'a, 'c> {
         if self.training.keep == Keep::Best
             && self.history.is_best(self.epoch, find(&accuracy, "keep = \"best\"")?)
         {
-            self.best = Some(values(self.model));
+            self.best = Some(Snapshot::of(self.model, self.sparsifier.is_some()));
         }
         if let Some(stopping) = &self.training.early_stopping {
             self.history.wait(stopping, find(&loss, "early-stopping")?);
@@ -432,6 +461,7 @@ impl<'a, 'c> Loop<'a, 'c> {
         let auxiliary = self.objective.auxiliary();
         let state = progress::State {
             model: self.model,
+            with_masks: self.sparsifier.is_some(),
             auxiliary: auxiliary.as_deref(),
             optimizer: &self.optimizer,
             best: self.best.as_ref(),
@@ -499,12 +529,6 @@ impl<'a, 'c> Loop<'a, 'c> {
     fn numbered(&self, epoch: u32) -> u32 {
         self.options.epochs_before + epoch
     }
-}
-
-/// Copies of a network's parameters and buffers, for later.
-fn values(model: &Model) -> IndexMap<String, Tensor> {
-    let copies = model.params().iter();
-    copies.map(|(name, parameter)| (name.clone(), parameter.value.detach().copy())).collect()
 }
 
 #[cfg(test)]

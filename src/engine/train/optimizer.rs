@@ -112,9 +112,8 @@ impl Optimizer {
 
     /// Gradients of a scalar, one per trained parameter, without those that it does not depend on.
     ///
-    /// They go under the masks here, so that what follows (their norm, the moments) never sees a
-    /// masked value.
-    pub fn gradients(
+    /// They are those of all weights, masked or not.
+    pub fn dense_gradients(
         &self,
         loss: &Tensor,
         model: &Model,
@@ -123,24 +122,49 @@ impl Optimizer {
         if self.slots.is_empty() {
             return Vec::new();
         }
-        let parameters: Vec<&Parameter> = self
-            .slots
-            .iter()
-            .map(|slot| {
-                let owner = if slot.auxiliary { auxiliary } else { Some(model) };
-                &owner.expect("an auxiliary network stays").params()[slot.index]
-            })
-            .collect();
-        let values: Vec<&Tensor> = parameters.iter().map(|parameter| &parameter.value).collect();
+        let parameters = self.slots.iter().map(|slot| slot.parameter(model, auxiliary));
+        let values: Vec<&Tensor> = parameters.map(|parameter| &parameter.value).collect();
         let gradients = Tensor::run_backward(&[loss], &values, false, false);
-        let masked = gradients.into_iter().zip(&parameters).map(|(gradient, parameter)| {
-            let gradient = gradient.defined().then_some(gradient)?;
-            Some(match &parameter.mask {
+        gradients.into_iter().map(|gradient| gradient.defined().then_some(gradient)).collect()
+    }
+
+    /// The same under the masks, so that what follows (their norm, the moments) never sees a masked value.
+    pub fn masked(
+        &self,
+        gradients: Vec<Option<Tensor>>,
+        model: &Model,
+        auxiliary: Option<&Model>,
+    ) -> Vec<Option<Tensor>> {
+        let masked = gradients.into_iter().zip(&self.slots).map(|(gradient, slot)| {
+            let gradient = gradient?;
+            Some(match &slot.parameter(model, auxiliary).mask {
                 Some(mask) => gradient * mask,
                 None => gradient,
             })
         });
         masked.collect()
+    }
+
+    /// Of [`Optimizer::dense_gradients`] that of a parameter of the network.
+    pub fn gradient_of<'a>(
+        &self,
+        gradients: &'a [Option<Tensor>],
+        name: &str,
+    ) -> Option<&'a Tensor> {
+        let is_it = |slot: &Slot| !slot.auxiliary && slot.name == name;
+        gradients.get(self.slots.iter().position(is_it)?)?.as_ref()
+    }
+
+    /// Sets the moments of a parameter of the network to zero wherever `kept` is zero.
+    ///
+    /// # Shapes
+    /// - kept: that of the parameter
+    pub fn forget(&mut self, name: &str, kept: &Tensor) {
+        let is_it = |slot: &&mut Slot| !slot.auxiliary && slot.name == name;
+        for moment in self.slots.iter_mut().filter(is_it).flat_map(|slot| &mut slot.moments) {
+            let gone = kept.to_device(moment.device()).eq(0.0);
+            let _ = no_grad(|| moment.masked_fill_(&gone, 0.0));
+        }
     }
 
     /// Changes every parameter by its gradient; one without a gradient stays as it is.
@@ -202,6 +226,11 @@ impl Optimizer {
 }
 
 impl Slot {
+    fn parameter<'a>(&self, model: &'a Model, auxiliary: Option<&'a Model>) -> &'a Parameter {
+        let owner = if self.auxiliary { auxiliary } else { Some(model) };
+        &owner.expect("an auxiliary network stays").params()[self.index]
+    }
+
     fn step(&mut self, rule: &spec::Optimizer, value: &mut Tensor, gradient: &Tensor, rate: f64) {
         self.steps += 1;
         let rate = rate * self.factor;
@@ -346,9 +375,19 @@ mod tests {
         Optimizer::new(rule, &IndexMap::new(), model, None)
     }
 
+    fn gradients(
+        optimizer: &Optimizer,
+        loss: &Tensor,
+        model: &Model,
+        auxiliary: Option<&Model>,
+    ) -> Vec<Option<Tensor>> {
+        let gradients = optimizer.dense_gradients(loss, model, auxiliary);
+        optimizer.masked(gradients, model, auxiliary)
+    }
+
     fn take_step(optimizer: &mut Optimizer, model: &mut Model, a: &Tensor, clip_norm: Option<f64>) {
         let loss = quadratic(model, a);
-        let mut gradients = optimizer.gradients(&loss, model, None);
+        let mut gradients = gradients(optimizer, &loss, model, None);
         if let Some(largest) = clip_norm {
             clip(&mut gradients, largest);
         }
@@ -526,7 +565,7 @@ mod tests {
             let mut optimizer = optimizer(&rule, &model);
             for _ in 0..5 {
                 let loss = (&model.params()["fc.weight"].value - &target).square().sum(Kind::Float);
-                let mut gradients = optimizer.gradients(&loss, &model, None);
+                let mut gradients = gradients(&optimizer, &loss, &model, None);
                 if let Some(largest) = clip_norm {
                     clip(&mut gradients, largest);
                 }
@@ -596,7 +635,7 @@ mod tests {
         let (mut first, mut second) = (model(&[1.0]), model(&[2.0]));
         let mut optimizer = Optimizer::new(&rule, &IndexMap::new(), &first, Some(&second));
         let loss = quadratic(&second, &Tensor::from_slice(&[1.0f32]));
-        let gradients = optimizer.gradients(&loss, &first, Some(&second));
+        let gradients = gradients(&optimizer, &loss, &first, Some(&second));
         optimizer.step(&gradients, 0.5, &mut first, Some(&mut second));
         assert_eq!(weights(&first), [1.0]);
         assert!((weights(&second)[0] - 0.9).abs() < 1e-6, "2 - 0.5 (2 + 0.1 · 2)");

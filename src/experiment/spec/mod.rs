@@ -16,6 +16,7 @@ pub mod layers;
 mod model;
 mod prune;
 mod sensitivity;
+mod sparsify;
 mod stage;
 mod sweep;
 pub mod template;
@@ -43,6 +44,7 @@ pub use prune::{
     Synflow, Taylor,
 };
 pub use sensitivity::Sensitivity;
+pub use sparsify::{Densities, Exchange, Gradual, Sparsify};
 pub use stage::{BESIDE, Evaluate, Finetune, Latency, Pretrain, Stage, StageKind};
 pub use sweep::Sweep;
 pub use train::{

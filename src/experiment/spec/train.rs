@@ -4,6 +4,8 @@ use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Sparsify;
+
 /// Declares a stage that trains: its own fields, followed by those that every training stage has.
 ///
 /// serde's `flatten` would lose the place of every error, so the common fields are repeated by this
@@ -57,6 +59,9 @@ macro_rules! training_stage {
             /// Arithmetic of the forward and backward pass.
             #[serde(default)]
             pub precision: super::Precision,
+            /// Masks weights while the stage trains; without it the masks stay as they are.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub sparsify: Option<super::Sparsify>,
             /// Pins the seed of this stage, so that all seeds of the experiment share it.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub seed: Option<u64>,
@@ -77,6 +82,7 @@ macro_rules! training_stage {
                     early_stopping: self.early_stopping.clone(),
                     keep: self.keep,
                     precision: self.precision,
+                    sparsify: self.sparsify.clone(),
                 }
             }
         }
@@ -109,6 +115,8 @@ pub struct Training {
     pub keep: Keep,
     /// Arithmetic of the forward and backward pass.
     pub precision: Precision,
+    /// How masks change.
+    pub sparsify: Option<Sparsify>,
 }
 
 /// The optimizer and its settings.

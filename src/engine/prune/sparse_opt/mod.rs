@@ -179,6 +179,7 @@ fn training(settings: &SparseOpt, epochs: u32) -> Training {
         schedule: Schedule::Cosine(Warmup::default()),
         loss: Loss::default(),
         l1: 0.0,
+        sparsify: None,
         clip_norm: None,
         freeze: Vec::new(),
         learning_rate_factors: IndexMap::new(),
