@@ -102,6 +102,8 @@ fn stage() -> Prune {
         exclude: Vec::new(),
         data: None,
         rewind_to: None,
+        reinitialise: false,
+        shuffle: false,
         seed: None,
     }
 }

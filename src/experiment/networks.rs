@@ -83,7 +83,7 @@ pub(super) fn analyse(
         Stage::Prune(prune) => {
             let data = prune.data.as_ref();
             faults.extend(program::prune(site, &prune.criterion, from.as_deref()));
-            faults.extend(program::units(site, prune, from.as_deref()));
+            faults.extend(program::layers(site, prune, from.as_deref()));
             pruning::check(site, prune, faults);
             faults.extend(data.and_then(|data| fits("data", data, from.as_deref())));
             let point = points.first();

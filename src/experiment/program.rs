@@ -54,13 +54,19 @@ pub(super) fn prune(
     )))
 }
 
-/// A program's units are not known.
-pub(super) fn units(site: &Site<'_>, prune: &Prune, network: Option<&Network>) -> Option<Fault> {
+/// A program's units are not known, nor what it starts from.
+pub(super) fn layers(site: &Site<'_>, prune: &Prune, network: Option<&Network>) -> Option<Fault> {
     network.filter(|network| network.is_program())?;
     let of_units = [
         (prune.granularity == Some(Granularity::Unit)).then(|| site.value(&["granularity"])),
         prune.remove.then(|| site.key(&["remove"])),
     ];
+    if prune.reinitialise {
+        let message =
+            "`reinitialise` draws initial values, and those of a TorchScript program are not known";
+        let fault = site.fault(Code::Program, site.key(&["reinitialise"]), message);
+        return Some(fault.label("needs the layers").help(format!("leave it out; {REMEDY}")));
+    }
     let place = of_units.into_iter().flatten().next()?;
     let message =
         "whole units are found by the layers, and those of a TorchScript program are not known";

@@ -12,6 +12,8 @@ pub(super) fn check(site: &Site<'_>, prune: &Prune, faults: &mut Vec<Fault>) {
     faults.extend(not_of_weights(site, prune));
     faults.extend(pattern(site, prune));
     faults.extend(correction(site, prune));
+    faults.extend(two_values(site, prune));
+    faults.extend(shuffled_units(site, prune));
 }
 
 /// Something has to say how much goes.
@@ -198,4 +200,34 @@ fn correction(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
     let hessian = site.value(&["criterion", "min-mse", "hessian"]);
     let fault = fault.note(site.sources, hessian, "not with this one");
     Some(fault.help("leave `update` out, or choose another `hessian`"))
+}
+
+/// What is left has one value.
+fn two_values(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
+    prune.rewind_to.as_ref().filter(|_| prune.reinitialise)?;
+    let message = "`reinitialise` gives what is left fresh values, and `rewind-to` earlier ones";
+    let fault = site.fault(Code::Contradiction, site.key(&["reinitialise"]), message);
+    let fault = fault.label("fresh values");
+    let fault = fault.note(site.sources, site.key(&["rewind-to"]), "earlier values");
+    Some(fault.help("leave one of them out: a ticket goes back, its control begins anew"))
+}
+
+/// Zeros that go as a whole are at no places of their own.
+fn shuffled_units(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
+    if !prune.shuffle {
+        return None;
+    }
+    let (place, what) = match (&prune.criterion, prune.granularity()) {
+        (Criterion::MaxEntropy(_), _) => (site.choice(&["criterion"]), "`max-entropy`"),
+        (_, Granularity::Weight) => return None,
+        _ => (site.value(&["granularity"]), "this `granularity`"),
+    };
+    let message = format!("`shuffle` moves single weights, and {what} removes more at once");
+    let fault = site.fault(Code::Contradiction, site.key(&["shuffle"]), &message);
+    let fault = fault.label("single weights").note(site.sources, place, "more at once");
+    Some(
+        fault.help(
+            "leave `shuffle` out, or compare with `criterion.random` of the same granularity",
+        ),
+    )
 }

@@ -57,7 +57,7 @@ fn effects(stage: &StageVariants) -> Option<Vec<usize>> {
 fn effect(stage: &Stage) -> Value {
     let mut stage = Cow::Borrowed(stage);
     if let Stage::Prune(prune) = &*stage {
-        let (needs_data, is_random) = (prune.criterion.needs_data(), prune.criterion.is_random());
+        let (needs_data, is_random) = (prune.criterion.needs_data(), prune.is_random());
         if let Stage::Prune(prune) = stage.to_mut() {
             prune.data = prune.data.take().filter(|_| needs_data);
             prune.seed = prune.seed.filter(|_| is_random);
@@ -115,7 +115,7 @@ fn idle(axis: &Axis, stages: &Stages, sources: &Sources) -> Fault {
         if is_set("data") && !prune.criterion.needs_data() {
             return Some(format!("stage `{name}`: `{criterion}` looks at no data"));
         }
-        let draws = is_set("seed") && !prune.criterion.is_random();
+        let draws = is_set("seed") && !prune.is_random();
         draws.then(|| format!("stage `{name}`: `{criterion}` draws nothing at random"))
     });
     let fault = reasons.fold(fault, Fault::help);

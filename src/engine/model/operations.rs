@@ -8,7 +8,7 @@ use super::{Mode, Model, sequence};
 
 impl Model {
     /// The output of one node, from those that it reads.
-    pub(super) fn apply(
+    pub(crate) fn apply(
         &self,
         index: usize,
         op: &Op,

@@ -7,6 +7,8 @@
 //! - [`min_mse`]: least change of every layer's output, by [`obs`] (optimal brain surgeon) or [`blocked`] (`SparseGPT`)
 //! - [`units`]: whole units, chosen by scores, corrected for, masked and taken out
 //! - [`max_entropy`]: the units that carry the most entropy stay
+//! - [`connected`]: which weights still are on a path from the input to the output
+//! - [`controls`]: random masks with the same counts, fresh values under the same mask
 //! - [`sparse_opt`]: proximal L1 training; [`ista`] is its solver on small problems
 //! - [`report`]: what a pruning did, in numbers
 //!
@@ -16,6 +18,8 @@
 pub mod allocation;
 pub mod blocked;
 pub mod calibration;
+pub mod connected;
+pub mod controls;
 pub mod gradients;
 pub mod groups;
 pub mod ista;

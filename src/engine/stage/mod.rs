@@ -23,6 +23,7 @@ use thiserror::Error;
 use crate::checkpoint::{self, CheckpointError};
 use crate::data::{self, Places, Set, Splits};
 use crate::model::Model;
+use crate::prune::connected::connected;
 use crate::train;
 
 /// Why a stage failed. Each message is one line that says what to do.
@@ -177,6 +178,9 @@ impl Context<'_> {
             point("nonzero-params", step, counts.nonzero_params as f64),
             point("sparsity", step, counts.sparsity()),
         ];
+        if model.params().values().any(|parameter| parameter.mask.is_some()) {
+            points.extend(connected(model).map(|share| point("connected", step, share)));
+        }
         points.extend(counts.macs.map(|macs| point("macs", step, macs as f64)));
         points.push(point("size-bytes", step, checkpoint::size(&self.job.draft)? as f64));
         self.recorder.record(points);

@@ -12,7 +12,9 @@ use crate::prune::selection::{self, Target};
 use crate::prune::units::goals::Goals;
 use crate::prune::units::readers::{self, Reader};
 use crate::prune::units::{self, Candidates, correction, dead, elimination, scores};
-use crate::prune::{self, Prunable, gradients, max_entropy, min_mse, sparse_opt, synflow};
+use crate::prune::{
+    self, Prunable, controls, gradients, max_entropy, min_mse, sparse_opt, synflow,
+};
 use crate::random;
 
 pub(super) fn run(stage: &Prune, context: &mut Context<'_>) -> Result<Ended, StageError> {
@@ -26,13 +28,21 @@ pub(super) fn run(stage: &Prune, context: &mut Context<'_>) -> Result<Ended, Sta
         }
     }
     let layers = prune::prunable(&model, &stage.exclude)?;
-    let seed = if stage.criterion.is_random() { context.job.seed } else { 0 };
+    let seed = if stage.is_random() { context.job.seed } else { 0 };
     let mut report = Report::before(&model, data.as_ref(), seed);
+    let before = stage.shuffle.then(|| model.duplicate());
     let cut_offs = &mut report.cut_offs;
     if apply(stage, context, &mut model, &layers, data.as_ref(), cut_offs)? == Ended::Stopped {
         return Ok(Ended::Stopped);
     }
+    if let Some(before) = before {
+        let has_values = stage.rewind_to.is_some() || stage.reinitialise;
+        controls::shuffle(&mut model, &before, &layers, has_values, context.job.seed)?;
+    }
     report.compare(&model, &layers);
+    if stage.reinitialise {
+        controls::reinitialise(&mut model, context.job.seed);
+    }
     if let Some(point) = &stage.rewind_to {
         rewind(&mut model, &context.input_at("rewind-to", point.epoch)?)?;
     }

@@ -85,6 +85,8 @@ fn of_layer(stage: &Sensitivity, sparsity: f64) -> Prune {
         exclude: Vec::new(),
         data: None,
         rewind_to: None,
+        reinitialise: false,
+        shuffle: false,
         seed: None,
     }
 }

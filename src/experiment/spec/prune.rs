@@ -65,6 +65,15 @@ pub struct Prune {
     /// 2020, arXiv 1912.05671), its normalisation statistics too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rewind_to: Option<RewindTo>,
+    /// Sets what is left to fresh initial values, which no training with this seed starts from: the control
+    /// of a lottery ticket's values (Frankle & Carbin 2019, arXiv 1803.03635).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reinitialise: bool,
+    /// Puts the zeros of each layer at random places, as many as the criterion gives it: the control of a
+    /// lottery ticket's mask. What is left has its values of `from`, or those that `rewind-to` or
+    /// `reinitialise` give it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shuffle: bool,
     /// Pins the seed of this stage, so that all seeds of the experiment share it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
@@ -78,6 +87,11 @@ impl Prune {
             (None, Criterion::MaxEntropy(_)) => Granularity::Unit,
             (None, _) => Granularity::Weight,
         }
+    }
+
+    /// Whether a random draw takes part in the result.
+    pub fn is_random(&self) -> bool {
+        self.criterion.is_random() || self.reinitialise || self.shuffle
     }
 }
 

@@ -239,7 +239,7 @@ impl Stage {
     pub fn is_random(&self) -> bool {
         match self {
             Self::Pretrain(_) | Self::Finetune(_) | Self::Adapt(_) => true,
-            Self::Prune(stage) => stage.criterion.is_random(),
+            Self::Prune(stage) => stage.is_random(),
             Self::Evaluate(_) => false,
             Self::Sensitivity(stage) => stage.criterion.is_random(),
             Self::Import(stage) => !stage.strict,

@@ -86,7 +86,8 @@ fn meanings(stages: &Stages) -> Vec<Value> {
             ("evaluate", _) => false,
             ("import", _) => whole["strict"] == false,
             ("prune" | "sensitivity", criterion) => {
-                !matches!(criterion, Some("magnitude" | "lamp" | "synflow"))
+                let is_control = whole["shuffle"] == true || whole["reinitialise"] == true;
+                is_control || !matches!(criterion, Some("magnitude" | "lamp" | "synflow"))
             }
             _ => panic!("say here whether a stage of kind {kind} draws"),
         };

@@ -39,6 +39,8 @@ fn stage(budget: Budget) -> Prune {
         exclude: Vec::new(),
         data: None,
         rewind_to: None,
+        reinitialise: false,
+        shuffle: false,
         seed: None,
     }
 }

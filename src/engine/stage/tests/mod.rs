@@ -1,9 +1,11 @@
 //! The stages that train on labelled data, from a job to the files in the draft.
 
+mod controls;
 mod import;
 mod measuring;
 mod rewind;
 mod segmentation;
+mod sparsify;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
