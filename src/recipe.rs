@@ -557,6 +557,14 @@ mod tests {
     fn a_stage_that_draws_nothing_has_no_seed() {
         let magnitude = "[prune]\nfrom = 'a'\ncriterion.magnitude = {}\nsparsity = 0.5";
         assert_eq!(recipe(magnitude).seed, None);
+        for control in ["shuffle", "reinitialise"] {
+            assert_eq!(recipe(&format!("{magnitude}\n{control} = false")).seed, None);
+            assert_eq!(
+                recipe(&format!("{magnitude}\n{control} = true")).seed,
+                Some(7),
+                "{control}"
+            );
+        }
         let random = "[prune]\nfrom = 'a'\ncriterion.random = {}\nsparsity = 0.5";
         assert_eq!(recipe(random).seed, Some(7));
         assert_eq!(recipe(&format!("{random}\nseed = 1")).seed, Some(1));

@@ -17,6 +17,7 @@ mod elf;
 #[cfg(unix)]
 mod engine;
 mod house;
+mod ladder;
 mod language;
 mod large;
 mod meaning;
