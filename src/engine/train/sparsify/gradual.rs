@@ -73,7 +73,8 @@ impl Gradual {
             (pool.clone(), cubic(before as f64, *zeros as f64, progress).round() as usize)
         });
         let budget = Budget { pools: pools.collect(), ..self.budget.clone() };
-        selection::mask_lowest(model, layers, &prune::magnitude(model, layers), &budget)
+        selection::mask_lowest(model, layers, &prune::magnitude(model, layers), &budget)?;
+        Ok(())
     }
 }
 
