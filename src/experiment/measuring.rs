@@ -50,3 +50,18 @@ pub(super) fn beside(
     let fault = fault.note(site.sources, site.value(&["from"]), format!("takes {ours}"));
     Some(fault.help("both are timed on the same batch: name a stage whose network takes it"))
 }
+
+/// What is chosen by a sensitivity is chosen on the validation split.
+pub(super) fn sensitivity_split(site: &Site<'_>, stage: &Sensitivity) -> Option<Fault> {
+    if stage.data.batching().val_fraction > 0.0 {
+        return None;
+    }
+    let name = stage.data.name();
+    let place = site.key(&["data", name, "val-fraction"]);
+    let message = format!("`sensitivity` needs a validation split, and `{name}` has none");
+    let fault = site.fault(Code::NoValidation, place, &message);
+    let fault = fault.label("leaves no validation split");
+    Some(fault.help(format!(
+        "set `data.{name}.val-fraction` above 0 (0.1 is the default); what is chosen by a sensitivity may not be chosen on test data"
+    )))
+}

@@ -123,7 +123,7 @@ pub(super) fn analyse(
         Stage::Sensitivity(sensitivity) => {
             faults.extend(measuring::criterion(site, sensitivity));
             faults.extend(program::prune(site, &sensitivity.criterion, from.as_deref()));
-            faults.extend(sensitivity_split(site, sensitivity));
+            faults.extend(measuring::sensitivity_split(site, sensitivity));
             let classes = |from| same_classes(site, &sensitivity.data, from, "look at");
             faults.extend(from.as_deref().and_then(classes));
             faults.extend(fits("data", &sensitivity.data, from.as_deref()));
@@ -581,21 +581,6 @@ fn adapt_classes(site: &Site<'_>, adapt: &Adapt, from: Option<&Network>, faults:
 fn evaluate_split(site: &Site<'_>, evaluate: &Evaluate) -> Option<Fault> {
     let is_empty = evaluate.split == Split::Val && evaluate.data.batching().val_fraction == 0.0;
     is_empty.then(|| no_validation(site, "split", "the measure is taken", "data", &evaluate.data))
-}
-
-/// What is chosen by a sensitivity is chosen on the validation split.
-fn sensitivity_split(site: &Site<'_>, stage: &Sensitivity) -> Option<Fault> {
-    if stage.data.batching().val_fraction > 0.0 {
-        return None;
-    }
-    let name = stage.data.name();
-    let place = site.key(&["data", name, "val-fraction"]);
-    let message = format!("`sensitivity` needs a validation split, and `{name}` has none");
-    let fault = site.fault(Code::NoValidation, place, &message);
-    let fault = fault.label("leaves no validation split");
-    Some(fault.help(format!(
-        "set `data.{name}.val-fraction` above 0 (0.1 is the default); what is chosen by a sensitivity may not be chosen on test data"
-    )))
 }
 
 /// Accuracy has a meaning where the network's classes are the data's.

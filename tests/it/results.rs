@@ -333,8 +333,46 @@ fn report(folder: &TempDir, args: &[&str]) -> String {
 #[test]
 fn a_pruning_is_reported_by_layer_and_by_network() {
     let folder = reported();
-    expect![[r#""#]].assert_eq(&report(&folder, &["prune", "digits", "thin"]));
-    expect![[r#""#]].assert_eq(&report(
+    expect![[r#"
+        digits: stage `thin`
+
+        layers, sparsity 0.5; mean ± standard deviation, n = 2 (seeds 0, 1)
+
+         layer   params   nonzero
+        ──────────────────────────
+         fc2        100    50 ± 1
+         fc1         10         –
+
+        layers, sparsity 0.9; seed 0
+
+         layer   params   nonzero
+        ──────────────────────────
+         fc2        100        10
+         fc1         10         –
+
+        networks
+
+         network        sparsity, %   bytes dense
+        ──────────────────────────────────────────
+         sparsity 0.5         50.00           440
+         sparsity 0.9         90.00           440
+
+        latency
+
+         measured by             median, ms   beside: median, ms
+        ─────────────────────────────────────────────────────────
+         `timed`, sparsity 0.5        0.250                0.500
+         `timed`, sparsity 0.9        0.250                0.500
+
+        `thin` (seed 1; sparsity 0.9) failed: out of memory
+        `graftwork run digits.toml --until thin` makes what is missing
+        exit 0
+    "#]]
+    .assert_eq(&report(&folder, &["prune", "digits", "thin"]));
+    expect![[r#"
+        error: stage `thin` has no result: `thin` (seed 1) failed: out of memory; `graftwork run digits.toml --until thin` makes it
+        exit 2
+    "#]].assert_eq(&report(
         &folder,
         &["prune", "digits", "thin", "--where", "sparsity=0.9", "--where", "seed=1"],
     ));

@@ -38,6 +38,8 @@ pub(super) fn run(stage: &Prune, context: &mut Context<'_>) -> Result<Ended, Sta
     if let Some(before) = before {
         let has_values = stage.rewind_to.is_some() || stage.reinitialise;
         controls::shuffle(&mut model, &before, &layers, has_values, context.job.seed)?;
+        // Which weights went is no longer what the scores said.
+        report.cut_offs.clear();
     }
     report.compare(&model, &layers);
     if stage.reinitialise {

@@ -341,7 +341,7 @@ fn a_slip_in_a_key_that_is_swept_is_told_as_one() {
         14 | sparsty = 0.5
            | ^^^^^^^ did you mean `sparsity`?
            |
-           = help: legal keys are allocation, criterion, data, exclude, floors, from, granularity, layer-sparsity, rewind-to, scope, seed, sparsity
+           = help: legal keys are allocation, budget, criterion, data, exclude, floors, from, granularity, layer-sparsity, reinitialise, remove, rewind-to, scope, seed, shuffle, sparsity
 
         2 faults in sweeps.toml
     "#]]

@@ -260,6 +260,16 @@ impl Place {
         // A long list of names that all differ is hardly ever drawn.
         let most = if self.is_distinct() { most.min(min + 2) } else { most };
         let length = min + dice.below(most - min + 1);
+        if self.is_distinct() && self.item().is_real() {
+            let mut numbers: Vec<Value> = Vec::new();
+            while numbers.len() < length {
+                let number = self.item().real(dice);
+                if !numbers.contains(&number) {
+                    numbers.push(number);
+                }
+            }
+            return numbers.into();
+        }
         if self.is_distinct() && !self.is_set() {
             let first = dice.below(LAYERS.len());
             let names = LAYERS.iter().cycle().skip(first).take(length.min(LAYERS.len()));
@@ -328,6 +338,9 @@ impl Place {
                 }
             }
         }
+        if self.name == "Prune" {
+            agree(&mut table);
+        }
         Value::Object(table)
     }
 
@@ -357,6 +370,20 @@ impl Place {
         if self.is_list() {
             self.item().keys(found);
         }
+    }
+}
+
+/// Leaves out what contradicts other settings of a pruning, which most random ones do.
+fn agree(prune: &mut Map<String, Value>) {
+    let of_weights = ["granularity", "allocation", "layer-sparsity", "shuffle"];
+    if prune["criterion"].get("max-entropy").is_some() {
+        of_weights.iter().for_each(|key| drop(prune.remove(*key)));
+    }
+    if prune.get("budget").is_some_and(|budget| *budget == json!({})) {
+        prune.remove("budget");
+    }
+    if !["sparsity", "budget"].iter().any(|key| prune.contains_key(*key)) {
+        prune.insert("sparsity".to_owned(), json!(0.5));
     }
 }
 

@@ -404,7 +404,7 @@ fn a_fault_of_one_piece_leaves_the_others_to_be_checked() {
             16 | scop = 'layer'
                | ^^^^ did you mean `scope`?
                |
-               = help: legal keys are allocation, criterion, data, exclude, floors, from, granularity, layer-sparsity, rewind-to, scope, seed, sparsity
+               = help: legal keys are allocation, budget, criterion, data, exclude, floors, from, granularity, layer-sparsity, reinitialise, remove, rewind-to, scope, seed, shuffle, sparsity
 
             3 faults in child.toml and base.toml
         "#]],
@@ -424,7 +424,7 @@ fn a_slip_in_a_key_that_another_text_states_is_told_what_was_meant() {
             3 | epoch = 5
               | ^^^^^ did you mean `epochs`?
               |
-              = help: legal keys are clip-norm, data, early-stopping, epochs, freeze, keep, l1, learning-rate-factors, loss, model, optimizer, precision, schedule, seed
+              = help: legal keys are clip-norm, data, early-stopping, epochs, freeze, keep, l1, learning-rate-factors, loss, model, optimizer, precision, schedule, seed, sparsify
 
             error[E002]: stage `thin`: `prune` has no key `sprsity`
              --> --set:1:6
@@ -432,7 +432,7 @@ fn a_slip_in_a_key_that_another_text_states_is_told_what_was_meant() {
             1 | thin.sprsity=0.8
               |      ^^^^^^^ did you mean `sparsity`?
               |
-              = help: legal keys are allocation, criterion, data, exclude, floors, from, granularity, layer-sparsity, rewind-to, scope, seed, sparsity
+              = help: legal keys are allocation, budget, criterion, data, exclude, floors, from, granularity, layer-sparsity, reinitialise, remove, rewind-to, scope, seed, shuffle, sparsity
 
             2 faults in child.toml and --set
         "#]],
