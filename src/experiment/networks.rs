@@ -16,7 +16,7 @@ use super::rewind;
 use super::sparsifying;
 use super::spec::{
     Adapt, BESIDE, Content, Data, EarlyStopping, Evaluate, Finetune, Import, Keep, Loss, Model,
-    Optimizer, Pretrain, Sensitivity, Sparsify, Split, Stage,
+    Optimizer, Pretrain, Sparsify, Split, Stage,
 };
 use super::task;
 use super::tree::{Entry, Value};
