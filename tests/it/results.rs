@@ -389,17 +389,39 @@ fn a_pruning_is_reported_by_layer_and_by_network() {
 #[test]
 fn a_sensitivity_is_reported_as_layers_by_sparsities() {
     let folder = reported();
-    expect![[r#""#]].assert_eq(&report(&folder, &["sensitivity", "digits", "curve"]));
+    expect![[r#"
+        digits: stage `curve`
+
+        sensitivity; mean ± standard deviation, n = 2 (seeds 0, 1)
+        mnist:val accuracy as it came: 95.00 %
+
+         layer         at 0.5
+        ──────────────────────
+         fc2     80.00 ± 7.07
+         fc1            90.00
+
+        accuracy on the validation split, in %, when the layer alone is pruned to the sparsity and no other is touched; – where the layer was sparser already
+        exit 0
+    "#]].assert_eq(&report(&folder, &["sensitivity", "digits", "curve"]));
 }
 
 #[test]
 fn a_report_says_what_it_cannot_report_on() {
     let folder = reported();
-    expect![[r#""#]].assert_eq(&report(&folder, &["prune", "digits", "dense"]));
-    expect![[r#""#]].assert_eq(&report(&folder, &["sensitivity", "digits", "curv"]));
+    expect![[r#"
+        error: `dense` is of kind `pretrain`, and this reports on stages of kind `prune`; there are: thin
+        exit 2
+    "#]].assert_eq(&report(&folder, &["prune", "digits", "dense"]));
+    expect![[r#"
+        error: there is no stage `curv`; of kind `sensitivity` there are: curve
+        exit 2
+    "#]].assert_eq(&report(&folder, &["sensitivity", "digits", "curv"]));
     let file = folder.path().join("new.toml");
     std::fs::write(&file, "name = \"new\"\n[stage]\n").unwrap();
-    expect![[r#""#]].assert_eq(&report(&folder, &["prune", file.to_str().unwrap(), "thin"]));
+    expect![[r#"
+        error: `new` has not been run, so `thin` has no result; `graftwork run RESULTS/new.toml --until thin` makes it
+        exit 2
+    "#]].assert_eq(&report(&folder, &["prune", file.to_str().unwrap(), "thin"]));
 }
 
 #[test]
