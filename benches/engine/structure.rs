@@ -3,6 +3,8 @@
 //!
 //! One line of JSON a network. `benches/peers/pruning` runs this beside Torch-Pruning.
 
+#![expect(clippy::print_stdout, reason = "what a benchmark finds is printed")]
+
 use cpu_time::ProcessTime;
 use graftwork::experiment::spec::{Budget, Criterion, Granularity, Magnitude, Prune, Scope};
 use graftwork::network::groups::Dependencies;

@@ -4,6 +4,9 @@ use super::fault::{Code, Fault, Span};
 use super::networks::Site;
 use super::spec::{Budget, Criterion, Granularity, Hessian, Prune, Scope};
 
+/// What lets whole units go.
+const UNITS: &str = "set `granularity = \"unit\"`";
+
 /// Adds what is wrong with a stage's settings.
 pub(super) fn check(site: &Site<'_>, prune: &Prune, faults: &mut Vec<Fault>) {
     faults.extend(target(site, prune));
@@ -103,7 +106,6 @@ fn not_of_weights(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
     if prune.granularity() == Granularity::Unit {
         return None;
     }
-    const HELP: &str = "set `granularity = \"unit\"`";
     let of_units = [
         (prune.scope == Scope::Isomorphic).then(|| ("scope", site.value(&["scope"]))),
         of_min_mse(site, prune),
@@ -111,7 +113,7 @@ fn not_of_weights(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
     if let Some((key, place)) = of_units.into_iter().flatten().next() {
         let message = format!("`{key}` is for whole units, and weights go");
         let fault = site.fault(Code::Contradiction, place, &message);
-        return Some(fault.label("of units").help(format!("leave it out, or {HELP}")));
+        return Some(fault.label("of units").help(format!("leave it out, or {UNITS}")));
     }
     let Budget { params, macs, nonzeros: _, channels } = prune.budget.as_ref()?;
     let (key, noun) = [
@@ -123,7 +125,7 @@ fn not_of_weights(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
     .find_map(|(key, noun, stated)| stated.map(|_| (key, noun)))?;
     let message = format!("weights that are zero leave the number of {noun} as it is");
     let fault = site.fault(Code::Contradiction, site.value(&["budget", key]), &message);
-    Some(fault.label("of units").help(format!("{HELP}; or state `sparsity` or `budget.nonzeros`")))
+    Some(fault.label("of units").help(format!("{UNITS}; or state `sparsity` or `budget.nonzeros`")))
 }
 
 /// A setting of `min-mse` for units that is stated.

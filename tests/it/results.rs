@@ -415,7 +415,8 @@ fn a_report_says_what_it_cannot_report_on() {
     expect![[r#"
         error: there is no stage `curv`; of kind `sensitivity` there are: curve
         exit 2
-    "#]].assert_eq(&report(&folder, &["sensitivity", "digits", "curv"]));
+    "#]]
+    .assert_eq(&report(&folder, &["sensitivity", "digits", "curv"]));
     let file = folder.path().join("new.toml");
     std::fs::write(&file, "name = \"new\"\n[stage]\n").unwrap();
     expect![[r#"

@@ -18,7 +18,7 @@ use crate::stage::StageError;
 /// Each layer's draw depends on the seed and its name alone.
 ///
 /// - before: the network that was pruned
-/// - has_values: whether every weight gets a value afterwards
+/// - `has_values`: whether every weight gets a value afterwards
 ///
 /// # Errors
 /// [`StageError::Unfit`] when weights would come back that were masked before, and have no value.

@@ -197,7 +197,7 @@ pub(super) type Resumed = (Header, Option<Snapshot>);
 
 /// Goes back to the saved progress of this stage; `None` when there is none.
 ///
-/// - with_masks: whether its training changes the masks
+/// - `with_masks`: whether its training changes the masks
 ///
 /// # Errors
 /// Why the file cannot be used; then nothing but the optimizer's state has changed.

@@ -377,7 +377,9 @@ impl Place {
 fn agree(prune: &mut Map<String, Value>) {
     let of_weights = ["granularity", "allocation", "layer-sparsity", "shuffle"];
     if prune["criterion"].get("max-entropy").is_some() {
-        of_weights.iter().for_each(|key| drop(prune.remove(*key)));
+        for key in of_weights {
+            prune.remove(key);
+        }
     }
     if prune.get("budget").is_some_and(|budget| *budget == json!({})) {
         prune.remove("budget");

@@ -103,7 +103,9 @@ impl Problem {
         let mut order: Vec<i64> = Vec::new();
         for columns in columns {
             order.extend(columns);
-            columns.iter().for_each(|&column| is_other[column as usize] = false);
+            for &column in columns {
+                is_other[column as usize] = false;
+            }
             // Column d is one of nothing.
             order.extend(std::iter::repeat_n(d, width - columns.len()));
         }
@@ -163,7 +165,9 @@ fn eliminate(problems: Vec<Problem>, units: usize) -> Vec<f64> {
         let best = best.expect("a unit is left");
         gone[best] = true;
         order.push((best, losses[best]));
-        surgeons.iter_mut().for_each(|surgeon| surgeon.remove(best as i64));
+        for surgeon in &mut surgeons {
+            surgeon.remove(best as i64);
+        }
     }
     in_order(units, &order)
 }

@@ -154,17 +154,15 @@ fn macs(network: &Network) -> u64 {
 /// Weights of a layer that are left and not masked.
 fn unmasked(model: &Model, layer: &Prunable, remainder: &Remainder) -> u64 {
     let cuts = cuts(remainder, &layer.param);
-    match layer.mask(model) {
-        Some(mask) => count_nonzero(mask, cuts),
-        None => {
-            let shape = layer.weight(model).size();
-            let mut left: Vec<u64> = shape.iter().map(|&extent| extent as u64).collect();
-            for (axis, indices) in cuts {
-                left[*axis] = indices.len() as u64;
-            }
-            left.iter().product()
-        }
+    if let Some(mask) = layer.mask(model) {
+        return count_nonzero(mask, cuts);
     }
+    let shape = layer.weight(model).size();
+    let mut left: Vec<u64> = shape.iter().map(|&extent| extent as u64).collect();
+    for (axis, indices) in cuts {
+        left[*axis] = indices.len() as u64;
+    }
+    left.iter().product()
 }
 
 /// Values that training can change and that are not zero.

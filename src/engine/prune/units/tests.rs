@@ -23,6 +23,8 @@ use crate::model::random_network::random_network;
 use crate::prune::{gradients, max_entropy, prunable};
 use crate::random::{stream, uniform};
 
+type Score<'a> = &'a dyn Fn(&[&Group]) -> Scores;
+
 /// A stage that removes whole units until nothing but this is left.
 fn stage(budget: Budget) -> Prune {
     Prune {
@@ -509,8 +511,7 @@ fn a_ratio_is_met_within_one_unit_and_no_layer_is_emptied() {
             Scores::new(groups.iter().map(of_layer).collect())
         };
         let relative = |groups: &[&Group]| scores::magnitude(&weak, groups);
-        let scorings: [&dyn Fn(&[&Group]) -> Scores; 2] = [&raw, &relative];
-        for score in scorings {
+        for score in [&raw as Score<'_>, &relative] {
             let units = choose_and(&weak, &channels(1.0 - ratio), score, |_, units| {
                 assert!(units.iter().all(|unit| unit.slices.iter().any(|s| s.part == Part::Reads)));
                 units.len()

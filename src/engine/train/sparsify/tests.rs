@@ -234,7 +234,7 @@ fn every_exchange_is_by_rank_and_keeps_the_count() {
         assert_eq!(count(&mask), count(&there), "seed {seed}");
         assert_eq!(count(&kept), count(&there) - gone, "seed {seed}");
         for one in 0..n {
-            assert!((!kept[one] || there[one]) && (!kept[one] || mask[one]), "seed {seed}");
+            assert!(!kept[one] || there[one] && mask[one], "seed {seed}");
             for other in 0..n {
                 if there[one] && !kept[one] && kept[other] {
                     assert!(weights[one].abs() <= weights[other].abs(), "seed {seed}");
@@ -247,7 +247,7 @@ fn every_exchange_is_by_rank_and_keeps_the_count() {
     }
 }
 
-/// `α/2 (1 + cos(π t/T_end))` with α = 0.3 and T_end = 75, at t = 0, T_end/3, T_end/2 and T_end.
+/// `α/2 (1 + cos(π t/T))` with α = 0.3 and T = 75, at t = 0, T/3, T/2 and T.
 #[test]
 fn the_fraction_falls_along_half_a_cosine() {
     let rule = Exchange::start(&exchanging(0.9), exchange::Growth::Gradient, PLAN);
