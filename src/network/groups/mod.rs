@@ -3,7 +3,7 @@
 //! Every edge of the network carries one array: for each channel (or feature) an identity, and which
 //! axis the channels are. A layer that makes new channels makes fresh identities and notes, for each
 //! identity that it reads, the slice of its weight that reads it; everything else passes the array on,
-//! repeats it, or unites identities that must go together. One [walk] in topological order finds all
+//! repeats it, or unites identities that must go together. One walk in topological order finds all
 //! groups exactly, in time linear in the channels; nothing is traced and nothing runs. An operation
 //! without a rule does not compile: none is taken to be element-wise by default, which is what makes
 //! tracing tools silently wrong on reordered channels.

@@ -1,6 +1,6 @@
 //! Sparse optimisation: trains with steps that leave exact zeros, then what is left without them.
 //!
-//! `proximal` trains `f(w) + λ ‖w‖₁`, or with whole units `f(w) + λ Σ √|G| ‖w_G‖₂` ([`parts`]). After every
+//! `proximal` trains `f(w) + λ ‖w‖₁`, or with whole units `f(w) + λ Σ √|G| ‖w_G‖₂` (`parts`). After every
 //! SGD step the prunable weights are soft-thresholded (Parikh & Boyd 2014, "Proximal
 //! Algorithms", section 4.2), which leaves exact zeros; a subgradient `λ sign(w)` leaves none. With
 //! momentum μ a step moves a weight by `lr · g / (1 − μ)` in the long run, so the threshold is
