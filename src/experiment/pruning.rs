@@ -98,7 +98,7 @@ fn not_of_units(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
     let message = format!("`{key}` is for single weights, and whole units go");
     let fault = site.fault(Code::Contradiction, site.value(&path(key)), &message);
     let fault = fault.note(site.sources, because.0, "of units");
-    Some(fault.help(format!("leave `{key}` out; `select` and `refit` are for units")))
+    Some(fault.help(format!("leave `{key}` out; `select` and `correction` are for units")))
 }
 
 /// What counts units where weights go.
@@ -132,7 +132,7 @@ fn not_of_weights(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
 fn of_min_mse(site: &Site<'_>, prune: &Prune) -> Option<(&'static str, Span)> {
     matches!(prune.criterion, Criterion::MinMse(_)).then_some(())?;
     let path = |key| ["criterion", "min-mse", key];
-    let key = ["select", "refit"].into_iter().find(|key| site.is_stated(&path(key)))?;
+    let key = ["select", "correction"].into_iter().find(|key| site.is_stated(&path(key)))?;
     Some((key, site.value(&path(key))))
 }
 

@@ -1,6 +1,6 @@
 //! The `prune` stage: loads a network, lets a criterion mask weights, measures what is left.
 
-use graftwork::experiment::spec::{Criterion, Entropy, Granularity, Prune};
+use graftwork::experiment::spec::{Correction, Criterion, Entropy, Granularity, Prune};
 use graftwork::network::groups::Dependencies;
 use tch::Tensor;
 
@@ -219,7 +219,15 @@ fn whole_units(
             let scores =
                 max_entropy::scores(model, candidates.groups(), &images, &settings.variant);
             let units = candidates.choose(model, &scores, target, &goals)?;
-            correction::compensate(model, &images, &units::masks(model, &units));
+            let masks = units::masks(model, &units);
+            match settings.correction {
+                Correction::None => {}
+                Correction::Mean => correction::compensate(model, &images, &masks),
+                Correction::LeastSquares => {
+                    let readers = Reader::of(model, &images, candidates.groups());
+                    correction::refit(model, &readers, &masks, correction::DAMPING)?;
+                }
+            }
             units::mask(model, &units);
         }
         Criterion::MinMse(settings) => {
@@ -238,10 +246,12 @@ fn whole_units(
             let Some(scores) = scores else { return Ok(Ended::Stopped) };
             let units = candidates.choose(model, &scores, target, &goals)?;
             let masks = units::masks(model, &units);
-            if settings.refit {
-                correction::refit(model, &readers, &masks, settings.damping)?;
-            } else {
-                correction::compensate(model, &images, &masks);
+            match settings.correction {
+                Correction::None => {}
+                Correction::Mean => correction::compensate(model, &images, &masks),
+                Correction::LeastSquares => {
+                    correction::refit(model, &readers, &masks, settings.damping)?;
+                }
             }
             units::mask(model, &units);
         }

@@ -38,8 +38,8 @@ pub use model::{
     TransformerEncoder, Unet, UnetUpsampling, Vgg,
 };
 pub use prune::{
-    ActivationEntropy, Allocation, BinRange, Budget, Criterion, Entropy, Granularity, Grasp,
-    Hessian, JointEntropy, Lamp, Magnitude, MaxEntropy, MinMse, OnOffEntropy, OutputEntropy,
+    ActivationEntropy, Allocation, BinRange, Budget, Correction, Criterion, Entropy, Granularity,
+    Grasp, Hessian, JointEntropy, Lamp, Magnitude, MaxEntropy, MinMse, OnOffEntropy, OutputEntropy,
     PredictionEntropy, Prune, Random, RewindTo, Scope, Select, Snip, SparseMethod, SparseOpt,
     Synflow, Taylor,
 };

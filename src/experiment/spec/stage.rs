@@ -77,8 +77,8 @@ impl StageKind {
     /// Raised when the same settings would give another result than before; it enters every key.
     pub fn revision(self) -> u32 {
         match self {
-            // `max-entropy` makes up for the mean in front of a normalisation, too, and of equals the first
-            // unit goes first.
+            // `max-entropy` makes up for the mean only where it is asked to, and of equals the first unit goes
+            // first.
             Self::Prune => 2,
             Self::Pretrain
             | Self::Finetune

@@ -18,6 +18,9 @@ use crate::prune::calibration::Collect;
 use crate::prune::obs;
 use crate::stage::StageError;
 
+/// Damping of a Hessian where the criterion has none of its own.
+pub const DAMPING: f64 = 0.01;
+
 /// Adds what units put out on average to the layers that read them.
 ///
 /// # Shapes

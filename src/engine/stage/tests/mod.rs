@@ -526,22 +526,29 @@ fn whole_units_go_by_every_criterion_and_can_be_taken_out() {
     let lab = Lab::new();
     let dense = lab.run("dense", &pretrain(&json!({})), &[]);
     let from = [("from", dense.draft.as_path())];
-    let entropy =
-        |variant: Value| json!({"max-entropy": {"variant": variant, "calibration-samples": 100}});
-    let mse = |select: &str, refit: bool| json!({"min-mse": {"select": select, "refit": refit, "calibration-samples": 100}});
+    let entropy = |variant: Value, correction: &str| {
+        json!({"max-entropy": {
+            "variant": variant, "correction": correction, "calibration-samples": 100,
+        }})
+    };
+    let mse = |select: &str, correction: &str| {
+        json!({"min-mse": {
+            "select": select, "correction": correction, "calibration-samples": 100,
+        }})
+    };
     let criteria = [
         json!({"magnitude": {}}),
         json!({"random": {}}),
         json!({"taylor": {"calibration-samples": 100}}),
         json!({"snip": {"calibration-samples": 100}}),
         json!({"grasp": {"calibration-samples": 100}}),
-        entropy(json!({"joint": {}})),
-        entropy(json!({"activation": {"range": "channel"}})),
-        entropy(json!({"on-off": {}})),
-        entropy(json!({"output": {"of": "mutual-information"}})),
-        mse("elimination", true),
-        mse("thinet", false),
-        mse("lasso", true),
+        entropy(json!({"joint": {}}), "least-squares"),
+        entropy(json!({"activation": {"range": "channel"}}), "mean"),
+        entropy(json!({"on-off": {}}), "none"),
+        entropy(json!({"output": {"of": "mutual-information"}}), "none"),
+        mse("elimination", "least-squares"),
+        mse("thinet", "mean"),
+        mse("lasso", "none"),
         json!({"sparse-opt": {"epochs": 2, "debias-epochs": 1}}),
         json!({"sparse-opt": {"method": "hard-threshold", "epochs": 2, "debias-epochs": 1}}),
     ];
