@@ -29,7 +29,10 @@ impl Model {
 /// A copy of what is left of a tensor: for each axis that is cut the indices that stay.
 pub(crate) fn kept(whole: &Tensor, cuts: &[(usize, Vec<u32>)]) -> Tensor {
     no_grad(|| {
-        cuts.iter().fold(whole.detach().copy(), |left, (axis, indices)| {
+        if cuts.is_empty() {
+            return whole.detach().copy();
+        }
+        cuts.iter().fold(whole.detach(), |left, (axis, indices)| {
             let indices: Vec<i64> = indices.iter().map(|&index| i64::from(index)).collect();
             left.index_select(*axis as i64, &Tensor::from_slice(&indices).to_device(left.device()))
         })

@@ -13,10 +13,12 @@ use crate::model::Model;
 /// That is so where all that reads it is zero, or all that it has. A layer-norm takes a feature into
 /// account that nothing reads; there everything has to be zero.
 pub fn among(model: &Model, groups: &[&Group]) -> Vec<Vec<bool>> {
+    let mut has_zeros: HashMap<&str, bool> = HashMap::new();
     let mut live: HashMap<(&str, usize), Vec<bool>> = HashMap::new();
     for slice in groups.iter().flat_map(|group| &group.units).flat_map(|unit| &unit.slices) {
-        let key = (&*slice.param, slice.axis);
-        live.entry(key).or_insert_with(|| live_along(model, &slice.param, slice.axis));
+        let (param, axis) = (&*slice.param, slice.axis);
+        let has_zeros = *has_zeros.entry(param).or_insert_with(|| has_zeros_in(model, param));
+        live.entry((param, axis)).or_insert_with(|| live_along(model, param, axis, has_zeros));
     }
     let is_dead = |unit: &Unit| {
         let is_normalised =
@@ -60,11 +62,18 @@ fn is_layer_norm(network: &Network, node: usize) -> bool {
     matches!(network.nodes[node].op, Op::LayerNorm(_))
 }
 
-/// For each index along an axis whether a trained value there is not zero.
-fn live_along(model: &Model, param: &str, axis: usize) -> Vec<bool> {
+fn has_zeros_in(model: &Model, param: &str) -> bool {
     let parameter = &model.params()[param];
-    if !parameter.role.is_trainable() {
-        return vec![false; parameter.value.size()[axis] as usize];
+    let nonzero = || parameter.value.count_nonzero(None::<i64>).int64_value(&[]) as usize;
+    parameter.role.is_trainable() && nonzero() < parameter.value.numel()
+}
+
+/// For each index along an axis whether a trained value there is not zero.
+fn live_along(model: &Model, param: &str, axis: usize, has_zeros: bool) -> Vec<bool> {
+    let parameter = &model.params()[param];
+    if !has_zeros {
+        let is_live = parameter.role.is_trainable();
+        return vec![is_live; parameter.value.size()[axis] as usize];
     }
     let counts = scores::sums_along(&parameter.value.detach().ne(0.0), axis);
     counts.into_iter().map(|count| count > 0.0).collect()

@@ -1,6 +1,9 @@
 //! What is asked of a network without some of its units: at most so many parameters, multiplications,
 //! nonzeros or channels, at least so many zeros.
 
+use std::cell::LazyCell;
+use std::ops::Deref;
+
 use graftwork::experiment::spec::{Budget, Prune};
 use graftwork::network::Network;
 use graftwork::network::groups::{Remainder, Unit};
@@ -54,7 +57,7 @@ impl Goals {
         if let Some(sparsity) = stage.sparsity {
             goals.push(Goal::sparsity(sparsity, model, layers)?);
         }
-        let whole = candidates.dependencies.without(std::iter::empty::<&Unit>());
+        let whole = LazyCell::new(|| candidates.dependencies.without(std::iter::empty::<&Unit>()));
         for (measure, stated) in stage.budget.iter().flat_map(stated) {
             let now = measure.of(model, candidates, &[], &whole);
             goals.push(Goal { measure, most: selection::at_most(stated, now), stated });
@@ -69,7 +72,7 @@ impl Goals {
         candidates: &Candidates<'_>,
         units: &[&Unit],
     ) -> Option<String> {
-        let remainder = candidates.dependencies.without(units.iter().copied());
+        let remainder = LazyCell::new(|| candidates.dependencies.without(units.iter().copied()));
         self.goals.iter().find_map(|goal| {
             let found = goal.measure.of(model, candidates, units, &remainder);
             (found > goal.most).then(|| goal.unmet(model, candidates, found))
@@ -128,7 +131,7 @@ impl Measure {
         model: &Model,
         candidates: &Candidates<'_>,
         units: &[&Unit],
-        remainder: &Remainder,
+        remainder: &impl Deref<Target = Remainder>,
     ) -> u64 {
         match self {
             Self::Unmasked => {

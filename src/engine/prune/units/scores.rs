@@ -6,7 +6,7 @@ use graftwork::experiment::spec::Scope;
 use graftwork::network::groups::{Dependencies, Group, Unit};
 use indexmap::IndexMap;
 use rand::RngExt;
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Device, Kind, Tensor};
 
 use super::competing;
 use crate::model::Model;
@@ -87,10 +87,9 @@ impl Scores {
 /// Han et al. 2015, <https://arxiv.org/abs/1506.02626>, for single weights; over dependency groups Fang et
 /// al. 2023, "`DepGraph`: Towards Any Structural Pruning", <https://arxiv.org/abs/2301.12900>.
 pub fn magnitude(model: &Model, groups: &[&Group]) -> Scores {
-    let squares = sums(groups, |param| {
+    let squares = sums(groups, |param, axis| {
         let parameter = &model.params()[param];
-        let value = || parameter.value.detach();
-        parameter.role.is_trainable().then(|| no_grad(|| value().square()))
+        parameter.role.is_trainable().then(|| squares_along(&parameter.value, axis))
     });
     let norms = squares.into_iter().map(|sums| sums.into_iter().map(f64::sqrt).collect());
     Scores::of_the_mean(norms.collect())
@@ -100,7 +99,7 @@ pub fn magnitude(model: &Model, groups: &[&Group]) -> Scores {
 ///
 /// - of: by name of a parameter, the scores of its values in its shape
 pub fn summed(of: &IndexMap<String, Tensor>, groups: &[&Group]) -> Scores {
-    Scores::new(sums(groups, |param| of.get(param).map(Tensor::shallow_clone)))
+    Scores::new(sums(groups, |param, axis| Some(sums_along(of.get(param)?, axis))))
 }
 
 /// Uniform scores from the seed: the control.
@@ -113,19 +112,18 @@ pub fn random(groups: &[&Group], seed: u64) -> Scores {
 /// Sums over what units have, each parameter reduced once along each axis that is cut. A value that both
 /// makes and reads a unit counts twice.
 ///
-/// - values: what is summed of a parameter, in its shape; none where it does not count
-fn sums(groups: &[&Group], values: impl Fn(&str) -> Option<Tensor>) -> Vec<Vec<f64>> {
-    let mut along: HashMap<(&str, usize), Option<Vec<f64>>> = HashMap::new();
+/// - along: the sums of a parameter over all axes but one; none where it does not count
+fn sums(groups: &[&Group], along: impl Fn(&str, usize) -> Option<Vec<f64>>) -> Vec<Vec<f64>> {
+    let mut reduced: HashMap<(&str, usize), Option<Vec<f64>>> = HashMap::new();
     for slice in groups.iter().flat_map(|group| &group.units).flat_map(|unit| &unit.slices) {
-        along
-            .entry((&*slice.param, slice.axis))
-            .or_insert_with(|| values(&slice.param).map(|tensor| sums_along(&tensor, slice.axis)));
+        let key = (&*slice.param, slice.axis);
+        reduced.entry(key).or_insert_with(|| along(key.0, key.1));
     }
     let of_unit = |unit: &Unit| {
         let slices = unit.slices.iter();
         let sums = slices.filter_map(|slice| {
-            let along = along[&(&*slice.param, slice.axis)].as_ref()?;
-            Some(slice.indices.iter().map(|&index| along[index as usize]).sum::<f64>())
+            let reduced = reduced[&(&*slice.param, slice.axis)].as_ref()?;
+            Some(slice.indices.iter().map(|&index| reduced[index as usize]).sum::<f64>())
         });
         sums.sum()
     };
@@ -141,4 +139,18 @@ pub(super) fn sums_along(tensor: &Tensor, axis: usize) -> Vec<f64> {
         tensor.sum_dim_intlist(others.as_slice(), false, Kind::Double)
     };
     Vec::try_from(sums.to_device(Device::Cpu).contiguous()).expect("a vector of f64")
+}
+
+/// The sums of squares over all axes but the first or the second, without a copy of the tensor: first the
+/// norms of rows, or of columns, where most of the work is, then what is left of them.
+fn squares_along(tensor: &Tensor, axis: usize) -> Vec<f64> {
+    let tensor = tensor.detach();
+    if tensor.dim() < 2 || axis > 1 {
+        return sums_along(&tensor.square(), axis);
+    }
+    let rows = tensor.reshape([tensor.size()[0], -1]);
+    let other = [1 - axis as i64];
+    let norms = rows.linalg_norm(2.0, other.as_slice(), false, None::<Kind>);
+    let squares = norms.to_kind(Kind::Double).square();
+    sums_along(&squares.reshape([tensor.size()[axis], -1]), 0)
 }
