@@ -91,21 +91,9 @@ fn macs(model: &Model) -> u64 {
 /// Half of the units of every layer.
 fn stage() -> Prune {
     Prune {
-        from: "dense".to_owned(),
-        criterion: Criterion::Magnitude(Magnitude {}),
-        sparsity: None,
         budget: Some(Budget { channels: Some(0.5), ..Budget::default() }),
         scope: Scope::Layer,
-        allocation: None,
-        floors: indexmap::IndexMap::new(),
-        layer_sparsity: indexmap::IndexMap::new(),
         granularity: Some(Granularity::Unit),
-        remove: true,
-        exclude: Vec::new(),
-        data: None,
-        rewind_to: None,
-        reinitialise: false,
-        shuffle: false,
-        seed: None,
+        ..Prune::new("dense", Criterion::Magnitude(Magnitude {}))
     }
 }

@@ -3,8 +3,7 @@
 
 use std::slice;
 
-use graftwork::experiment::spec::{Granularity, Prune, Scope, Sensitivity};
-use indexmap::IndexMap;
+use graftwork::experiment::spec::{Prune, Scope, Sensitivity};
 
 use super::{Context, Ended, StageError, evaluate, point, prune};
 use crate::data::Splits;
@@ -72,21 +71,8 @@ fn alone(
 /// What a stage that prunes one layer would be told.
 fn of_layer(stage: &Sensitivity, sparsity: f64) -> Prune {
     Prune {
-        from: stage.from.clone(),
-        criterion: stage.criterion.clone(),
         sparsity: Some(sparsity),
-        budget: None,
         scope: Scope::Layer,
-        allocation: None,
-        floors: IndexMap::new(),
-        layer_sparsity: IndexMap::new(),
-        granularity: Some(Granularity::Weight),
-        remove: false,
-        exclude: Vec::new(),
-        data: None,
-        rewind_to: None,
-        reinitialise: false,
-        shuffle: false,
-        seed: None,
+        ..Prune::new(&stage.from, stage.criterion.clone())
     }
 }

@@ -80,6 +80,28 @@ pub struct Prune {
 }
 
 impl Prune {
+    /// A stage that states nothing else; how much goes has to be added.
+    pub fn new(from: &str, criterion: Criterion) -> Self {
+        Self {
+            from: from.to_owned(),
+            criterion,
+            sparsity: None,
+            budget: None,
+            scope: Scope::default(),
+            allocation: None,
+            floors: IndexMap::new(),
+            layer_sparsity: IndexMap::new(),
+            granularity: None,
+            remove: false,
+            exclude: Vec::new(),
+            data: None,
+            rewind_to: None,
+            reinitialise: false,
+            shuffle: false,
+            seed: None,
+        }
+    }
+
     /// What goes as a whole.
     pub fn granularity(&self) -> Granularity {
         match (self.granularity, &self.criterion) {

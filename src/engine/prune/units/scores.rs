@@ -114,15 +114,16 @@ pub fn random(groups: &[&Group], seed: u64) -> Scores {
 ///
 /// - along: the sums of a parameter over all axes but one; none where it does not count
 fn sums(groups: &[&Group], along: impl Fn(&str, usize) -> Option<Vec<f64>>) -> Vec<Vec<f64>> {
-    let mut reduced: HashMap<(&str, usize), Option<Vec<f64>>> = HashMap::new();
+    // By where names lie: those of a parameter are one, and there are very many slices.
+    let mut reduced: HashMap<(*const u8, usize), Option<Vec<f64>>> = HashMap::new();
     for slice in groups.iter().flat_map(|group| &group.units).flat_map(|unit| &unit.slices) {
-        let key = (&*slice.param, slice.axis);
-        reduced.entry(key).or_insert_with(|| along(key.0, key.1));
+        let key = (slice.param.as_ptr(), slice.axis);
+        reduced.entry(key).or_insert_with(|| along(&slice.param, slice.axis));
     }
     let of_unit = |unit: &Unit| {
         let slices = unit.slices.iter();
         let sums = slices.filter_map(|slice| {
-            let reduced = reduced[&(&*slice.param, slice.axis)].as_ref()?;
+            let reduced = reduced[&(slice.param.as_ptr(), slice.axis)].as_ref()?;
             Some(slice.indices.iter().map(|&index| reduced[index as usize]).sum::<f64>())
         });
         sums.sum()

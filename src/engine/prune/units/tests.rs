@@ -28,22 +28,9 @@ type Score<'a> = &'a dyn Fn(&[&Group]) -> Scores;
 /// A stage that removes whole units until nothing but this is left.
 fn stage(budget: Budget) -> Prune {
     Prune {
-        from: "dense".to_owned(),
-        criterion: Criterion::Magnitude(Magnitude {}),
-        sparsity: None,
         budget: Some(budget),
-        scope: Scope::Global,
-        allocation: None,
-        floors: IndexMap::new(),
-        layer_sparsity: IndexMap::new(),
         granularity: Some(Granularity::Unit),
-        remove: false,
-        exclude: Vec::new(),
-        data: None,
-        rewind_to: None,
-        reinitialise: false,
-        shuffle: false,
-        seed: None,
+        ..Prune::new("dense", Criterion::Magnitude(Magnitude {}))
     }
 }
 
