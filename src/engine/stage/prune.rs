@@ -1,6 +1,6 @@
 //! The `prune` stage: loads a network, lets a criterion mask weights, measures what is left.
 
-use graftwork::experiment::spec::{Correction, Criterion, Entropy, Granularity, Prune};
+use graftwork::experiment::spec::{Criterion, Entropy, Granularity, Prune};
 use graftwork::network::groups::Dependencies;
 use tch::Tensor;
 
@@ -191,7 +191,7 @@ fn by_gradient(
     }
 }
 
-/// Masks whole units, and makes up for them where the criterion does.
+/// Masks whole units, and gives their readers what the criterion says.
 fn whole_units(
     stage: &Prune,
     context: &mut Context<'_>,
@@ -220,14 +220,9 @@ fn whole_units(
                 max_entropy::scores(model, candidates.groups(), &images, &settings.variant);
             let units = candidates.choose(model, &scores, target, &goals)?;
             let masks = units::masks(model, &units);
-            match settings.correction {
-                Correction::None => {}
-                Correction::Mean => correction::compensate(model, &images, &masks),
-                Correction::LeastSquares => {
-                    let readers = Reader::of(model, &images, candidates.groups());
-                    correction::refit(model, &readers, &masks, correction::DAMPING)?;
-                }
-            }
+            let readers = || Reader::of(model, &images, candidates.groups());
+            let damping = correction::DAMPING;
+            correction::apply(settings.correction, model, &images, &masks, readers, damping)?;
             units::mask(model, &units);
         }
         Criterion::MinMse(settings) => {
@@ -246,13 +241,8 @@ fn whole_units(
             let Some(scores) = scores else { return Ok(Ended::Stopped) };
             let units = candidates.choose(model, &scores, target, &goals)?;
             let masks = units::masks(model, &units);
-            match settings.correction {
-                Correction::None => {}
-                Correction::Mean => correction::compensate(model, &images, &masks),
-                Correction::LeastSquares => {
-                    correction::refit(model, &readers, &masks, settings.damping)?;
-                }
-            }
+            let damping = settings.damping;
+            correction::apply(settings.correction, model, &images, &masks, || readers, damping)?;
             units::mask(model, &units);
         }
         Criterion::SparseOpt(settings) => {

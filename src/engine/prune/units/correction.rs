@@ -9,6 +9,7 @@
 //! No label is used. A transposed convolution gets nothing, since a unit adds different amounts to its
 //! outputs by place, nor does a recurrent layer or an attention.
 
+use graftwork::experiment::spec::Correction;
 use indexmap::IndexMap;
 use tch::{Kind, Tensor, no_grad};
 
@@ -17,6 +18,34 @@ use crate::model::Model;
 use crate::prune::calibration::Collect;
 use crate::prune::obs;
 use crate::stage::StageError;
+
+/// Gives readers what an experiment asks for.
+///
+/// - readers: with second moments, of the network before anything is masked
+///
+/// # Shapes
+/// - images: `[n, …]`, the network's input
+/// - masks: by parameter, as they will be
+///
+/// # Errors
+/// As [`refit`].
+pub fn apply(
+    correction: Correction,
+    model: &Model,
+    images: &Tensor,
+    masks: &IndexMap<String, Tensor>,
+    readers: impl FnOnce() -> Vec<Reader>,
+    damping: f64,
+) -> Result<(), StageError> {
+    match correction {
+        Correction::None => Ok(()),
+        Correction::Mean => {
+            compensate(model, images, masks);
+            Ok(())
+        }
+        Correction::LeastSquares => refit(model, &readers(), masks, damping),
+    }
+}
 
 /// Damping of a Hessian where the criterion has none of its own.
 pub const DAMPING: f64 = 0.01;
