@@ -249,7 +249,7 @@ impl<'a> Training<'a> {
         let (key, data) = self.data;
         if data.batching().val_fraction == 0.0 {
             let chooses = [
-                (self.keep == Keep::Best).then_some(("keep", "the best epoch is chosen")),
+                (self.keep != Keep::Last).then_some(("keep", "the best epoch is chosen")),
                 self.early_stopping.map(|_| ("early-stopping", "the end is chosen")),
             ];
             for (setting, what) in chooses.into_iter().flatten() {

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) struct History {
-    /// The epoch with the highest validation accuracy, the first of equals, and that accuracy.
+    /// The epoch that `keep` prefers, the first of equals, and its validation accuracy or the negative of its
+    /// loss.
     best: Option<(u32, f64)>,
     /// The lowest validation loss that counted as lower.
     lowest: Option<f64>,
@@ -16,14 +17,14 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Takes an epoch's accuracy in; says whether it is the best so far. A NaN never is.
-    pub(super) fn is_best(&mut self, epoch: u32, accuracy: f64) -> bool {
+    /// Takes in how good an epoch is; says whether it is the best so far. A NaN never is.
+    pub(super) fn is_best(&mut self, epoch: u32, value: f64) -> bool {
         let better = match self.best {
-            Some((_, best)) => accuracy > best,
-            None => !accuracy.is_nan(),
+            Some((_, best)) => value > best,
+            None => !value.is_nan(),
         };
         if better {
-            self.best = Some((epoch, accuracy));
+            self.best = Some((epoch, value));
         }
         better
     }
@@ -50,7 +51,7 @@ impl History {
     /// The epoch that is kept after `last` epochs.
     pub(super) fn kept(&self, keep: Keep, last: u32) -> u32 {
         match (keep, self.best) {
-            (Keep::Best, Some((epoch, _))) => epoch,
+            (Keep::Best | Keep::LowestLoss, Some((epoch, _))) => epoch,
             _ => last,
         }
     }

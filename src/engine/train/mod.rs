@@ -351,6 +351,9 @@ impl<'a, 'c> Loop<'a, 'c> {
         }
         self.show(0);
         let kept = self.history.kept(self.training.keep, self.epoch);
+        if self.training.keep != Keep::Last {
+            self.record(vec![("kept-epoch".to_owned(), f64::from(self.numbered(kept)))]);
+        }
         Ok(Trained::Done { epoch: self.numbered(kept) })
     }
 
@@ -427,9 +430,12 @@ impl<'a, 'c> Loop<'a, 'c> {
                 ))
             })
         };
-        if self.training.keep == Keep::Best
-            && self.history.is_best(self.epoch, find(&accuracy, "keep = \"best\"")?)
-        {
+        let value = match self.training.keep {
+            Keep::Last => None,
+            Keep::Best => Some(find(&accuracy, "keep = \"best\"")?),
+            Keep::LowestLoss => Some(-find(&loss, "keep = \"lowest-loss\"")?),
+        };
+        if value.is_some_and(|value| self.history.is_best(self.epoch, value)) {
             self.best = Some(Snapshot::of(self.model, self.sparsifier.is_some()));
         }
         if let Some(stopping) = &self.training.early_stopping {

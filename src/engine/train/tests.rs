@@ -266,9 +266,21 @@ fn the_kept_epoch_is_chosen_on_the_validation_split() {
     let best = run.run(folder().path());
     assert_eq!(best.result, Ok(Trained::Done { epoch: 2 }), "the first of equals");
     assert_eq!(best.points.iter().filter(|point| point.name == "val/loss").count(), 4);
+    let kept = |outcome: &Outcome| -> Vec<f64> {
+        let points = outcome.points.iter().filter(|point| point.name == "kept-epoch");
+        points.map(|point| point.value).collect()
+    };
+    assert_eq!(kept(&best), [2.0]);
+    run.training.keep = Keep::LowestLoss;
+    run.validation = &|epoch| (0.5, [0.9, 0.8, 0.3, 0.3][epoch as usize - 1]);
+    let lowest = run.run(folder().path());
+    assert_eq!(lowest.result, Ok(Trained::Done { epoch: 3 }), "the first of equals");
+    assert_eq!(kept(&lowest), [3.0]);
     run.training.keep = Keep::Last;
     run.training.epochs = 2;
-    assert_eq!(run.run(folder().path()).weights[0], best.weights[0]);
+    let last = run.run(folder().path());
+    assert_eq!(last.weights[0], best.weights[0]);
+    assert!(kept(&last).is_empty(), "nothing was chosen");
 }
 
 #[test]

@@ -53,7 +53,8 @@ macro_rules! training_stage {
             /// Ends the stage early by the loss on the validation split.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub early_stopping: Option<super::EarlyStopping>,
-            /// Which epoch's network the stage keeps; `best` is chosen on the validation split.
+            /// Which epoch's network the stage keeps, chosen on the validation split unless it is the last; the
+            /// metric `kept-epoch` says which.
             #[serde(default)]
             pub keep: super::Keep,
             /// Arithmetic of the forward and backward pass.
@@ -392,6 +393,8 @@ pub enum Keep {
     Last,
     /// The epoch with the highest validation accuracy, the first of equals.
     Best,
+    /// The epoch with the lowest validation loss, the first of equals.
+    LowestLoss,
 }
 
 /// Arithmetic of the forward and backward pass.
