@@ -10,6 +10,7 @@
 )]
 
 mod check;
+mod claims;
 mod completions;
 mod data;
 mod diff;

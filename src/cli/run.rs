@@ -14,7 +14,7 @@ use super::files::folder;
 use super::prepare::{
     ExperimentArgs, Past, Prepared, SelectionArgs, count, duration, host, ledger_path, open_ledger,
 };
-use super::{Context, Outcome, progress};
+use super::{Context, Outcome, claims, progress};
 use crate::experiment::label;
 use crate::experiment::spec::StageKind;
 use crate::ledger::{Ledger, NewRun, RunId, TrialRecord};
@@ -160,10 +160,13 @@ fn nothing_to_do(args: &Args, prepared: &Prepared, context: &Context) -> anyhow:
     Ok(Outcome::Fine)
 }
 
-/// Whether the experiment's last run has just these trials, and the ledger knows all their results.
+/// Whether the experiment's last run has just these trials and claims, and the ledger knows all results.
 fn is_recorded(prepared: &Prepared, results: &Path) -> anyhow::Result<bool> {
     let Some(ledger) = open_ledger(results)? else { return Ok(false) };
-    Ok(ledger.has_all(&prepared.checked.experiment.name, &trial_records(prepared))?)
+    let name = &prepared.checked.experiment.name;
+    let claims = ledger.claims(name)?.pop().map(|(_, claims)| claims);
+    Ok(claims == Some(claims::written(prepared))
+        && ledger.has_all(name, &trial_records(prepared))?)
 }
 
 /// Records the run and what each of its trials consists of.
@@ -177,6 +180,7 @@ fn begin(ledger: &mut Ledger, args: &Args, prepared: &Prepared) -> anyhow::Resul
         command: command.join(" "),
         host: host(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        claims: claims::written(prepared),
         started_ms: now_ms(),
     })?;
     let graph = &prepared.plan.graph;

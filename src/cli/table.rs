@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::{Context, Outcome, show};
+use super::{Context, Outcome, claims, show};
 use crate::experiment::label;
 use crate::experiment::spec::Data;
 use crate::ledger::{AttemptId, Ledger, StageRecord, StageState, TrialResult};
@@ -49,6 +49,9 @@ pub(super) struct Args {
     /// High values are good
     #[arg(long)]
     higher_is_better: bool,
+    /// Shows the file's claims in place of a table: what was measured, the figure of the source, the verdict
+    #[arg(long, conflicts_with_all = ["stage", "metric", "rows", "cols", "filters", "baseline"])]
+    claims: bool,
     /// Form of the table
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -58,7 +61,8 @@ const EXAMPLES: &str = "Examples:
   graftwork table digits
   graftwork table digits --stage tuned --rows criterion --cols sparsity --baseline magnitude
   graftwork table digits --metric val/loss --reduce best --format markdown
-  graftwork table digits --metric accuracy,nonzero-params --where sparsity=0.9";
+  graftwork table digits --metric accuracy,nonzero-params --where sparsity=0.9
+  graftwork table lottery-mnist --claims";
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Which {
@@ -73,7 +77,7 @@ enum Which {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+pub(super) enum Format {
     /// For people
     Text,
     /// For documents
@@ -85,6 +89,10 @@ enum Format {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
+    let format = if context.json { Format::Json } else { args.format };
+    if args.claims {
+        return claims::run(&args.experiment, format, context);
+    }
     let ledger = show::ledger(context)?;
     let experiment = show::experiment_name(&args.experiment)?;
     let last = show::last_run(&ledger, &experiment)?;
@@ -96,8 +104,9 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
         let Some(maker) = makers.get(key) else { continue };
         series.insert((key.to_owned(), metric.to_owned()), ledger.series(*maker, metric)?);
     }
-    let table = selection.fill(&series);
-    let format = if context.json { Format::Json } else { args.format };
+    let mut table = selection.fill(&series);
+    let claims = claims::judged(&ledger, &table.experiment, &trials, &makers)?;
+    table.notes.extend(claims.counts().map(|counts| format!("{counts}; see --claims")));
     match format {
         Format::Text => show::write(&table.to_text(show::style()))?,
         Format::Markdown => show::write(&table.to_markdown())?,

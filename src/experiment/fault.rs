@@ -125,6 +125,8 @@ codes! {
     EmptySweep = "E065",
     /// A `--set`, or an extending file, contradicts a setting of a named axis.
     SetInAxis = "E066",
+    /// A claim is about several results at once.
+    OpenClaim = "E067",
     /// A stage that trains asks for test data.
     TestInTraining = "E069",
     /// An argument of a command has a placeholder that stands for nothing.

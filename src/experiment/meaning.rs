@@ -376,6 +376,6 @@ impl<'a> Analysis<'a> {
 }
 
 /// The stages that a variant names, in the order of its text.
-fn references(variant: &Variant) -> impl Iterator<Item = &Name> {
+pub(super) fn references(variant: &Variant) -> impl Iterator<Item = &Name> {
     variant.names.iter().filter(|name| name.of != Names::Layer)
 }

@@ -10,6 +10,7 @@
 
 mod beside;
 mod check;
+mod claim;
 mod command;
 mod compose;
 mod fault;
@@ -103,6 +104,7 @@ fn check_meaning(
     let stages = meaning::Stages::new(root, sweep, sources);
     faults.extend(meaning::check(&stages, sources));
     faults.extend(repeats::repeats(&stages, sources));
+    faults.extend(claim::check(root, &stages, sources));
     if !faults.is_empty() {
         return None;
     }

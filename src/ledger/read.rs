@@ -473,6 +473,37 @@ impl Ledger {
         text.parse().map_err(|error| self.strange(format!("{error}")))
     }
 
+    /// When an attempt ended, in milliseconds since 1970.
+    ///
+    /// # Errors
+    /// If SQLite cannot read.
+    pub fn ended(&self, attempt: AttemptId) -> Result<Option<i64>, LedgerError> {
+        let sql = "SELECT ended_ms FROM attempt WHERE id = ?";
+        let rows = self.list("read when an attempt ended", sql, [attempt.0], |row| row.get(0))?;
+        Ok(rows.into_iter().next().flatten())
+    }
+
+    /// The claims of each run of an experiment that came as far as its trials, with its start in milliseconds
+    /// since 1970; the last run last.
+    ///
+    /// # Errors
+    /// If SQLite cannot read, or what it reads are no claims.
+    pub fn claims(&self, experiment: &str) -> Result<Vec<(i64, Vec<Value>)>, LedgerError> {
+        let sql = "SELECT run.started_ms, run.claims FROM run \
+                   JOIN experiment ON experiment.id = run.experiment \
+                   WHERE experiment.name = ? AND run.trial_set IS NOT NULL ORDER BY run.id";
+        let row = |row: &Row| Ok((row.get(0)?, row.get::<_, Option<String>>(1)?));
+        let runs = self.list("read claims", sql, [experiment], row)?;
+        let parse = |(started, text): (i64, Option<String>)| {
+            let claims = text.map_or(Ok(Vec::new()), |text| serde_json::from_str(&text));
+            Ok((
+                started,
+                claims.map_err(|error| self.strange(format!("the claims of a run: {error}")))?,
+            ))
+        };
+        runs.into_iter().map(parse).collect()
+    }
+
     fn last_run_with_trials(&self, experiment: &str) -> Result<Option<(RunId, i64)>, LedgerError> {
         let sql = "SELECT run.id, run.trial_set FROM run \
                    JOIN experiment ON experiment.id = run.experiment \

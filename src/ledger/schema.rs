@@ -12,8 +12,11 @@ const APPLICATION_ID: i64 = 0x6772_6674;
 
 /// One script per version; number `n` takes a ledger from version `n` to `n + 1`. Scripts that have
 /// been released never change.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../../schemas/ledger.sql"), include_str!("../../schemas/ledger-2.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../../schemas/ledger.sql"),
+    include_str!("../../schemas/ledger-2.sql"),
+    include_str!("../../schemas/ledger-3.sql"),
+];
 
 /// The version that this graftwork writes.
 const VERSION: i64 = MIGRATIONS.len() as i64;
@@ -164,7 +167,7 @@ mod tests {
             let message = error.to_string().replace(path.to_str().unwrap(), "FILE");
             assert_eq!(
                 message,
-                "`FILE` has version 5, this graftwork knows versions up to 2; update graftwork"
+                "`FILE` has version 6, this graftwork knows versions up to 3; update graftwork"
             );
         }
     }

@@ -48,6 +48,7 @@ fn example() -> Example {
 
 fn new_run(experiment: &str, started_ms: i64) -> NewRun {
     NewRun {
+        claims: Vec::new(),
         experiment: experiment.to_owned(),
         file: format!("{experiment}.toml"),
         source: format!("name = \"{experiment}\"\n"),

@@ -26,6 +26,8 @@ pub struct NewRun {
     pub host: String,
     /// Version of graftwork.
     pub version: String,
+    /// The claims of the experiment's file.
+    pub claims: Vec<Value>,
     /// Start, in milliseconds since 1970.
     pub started_ms: i64,
 }
@@ -107,13 +109,16 @@ impl Ledger {
         let begin = |transaction: &Transaction| -> rusqlite::Result<i64> {
             let experiment = experiment_id(transaction, &run.experiment)?;
             let digest = blake3::hash(run.source.as_bytes()).to_hex();
+            let claims =
+                (!run.claims.is_empty()).then(|| Value::from(run.claims.clone()).to_string());
             transaction
                 .prepare_cached("INSERT OR IGNORE INTO source (digest, text) VALUES (?, ?)")?
                 .execute(params![digest.as_str(), run.source])?;
             transaction
                 .prepare_cached(
-                    "INSERT INTO run (experiment, file, source, command, host, version, started_ms) \
-                     VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO run \
+                     (experiment, file, source, command, host, version, claims, started_ms) \
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 )?
                 .insert(params![
                     experiment,
@@ -122,6 +127,7 @@ impl Ledger {
                     run.command,
                     run.host,
                     run.version,
+                    claims,
                     run.started_ms
                 ])
         };

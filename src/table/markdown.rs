@@ -34,6 +34,18 @@ impl Table {
     }
 }
 
+/// A table of texts.
+pub(super) fn table(
+    header: Vec<String>,
+    rules: &[&str],
+    rows: impl Iterator<Item = Vec<String>>,
+) -> String {
+    let rules = rules.iter().map(|rule| (*rule).to_owned());
+    let mut text = line(header.into_iter()) + &line(rules);
+    rows.for_each(|row| text.push_str(&line(row.into_iter())));
+    text
+}
+
 fn line(cells: impl Iterator<Item = String>) -> String {
     let cells: Vec<String> = cells.map(|cell| escape(&cell)).collect();
     format!("| {} |\n", cells.join(" | "))

@@ -15,7 +15,7 @@ impl Format {
     ///
     /// The typical deviation gets two significant digits. Percent have at least one decimal.
     pub(super) fn new(metric: &str, means: &[f64], deviations: &[f64]) -> Self {
-        let percent = matches!(what(metric), "accuracy" | "mean-iou" | "sparsity");
+        let percent = is_percent(metric);
         let scale = if percent { 100.0 } else { 1.0 };
         let spread = |value: &f64| value.is_finite() && *value > 0.0;
         let spreads = deviations.iter().copied().filter(spread).map(|value| value * scale);
@@ -33,10 +33,7 @@ impl Format {
 
     /// The unit that the numbers are in, where they have one.
     pub(super) fn unit(metric: &str) -> &'static str {
-        match what(metric) {
-            "accuracy" | "mean-iou" | "sparsity" => ", %",
-            _ => "",
-        }
+        if is_percent(metric) { ", %" } else { "" }
     }
 
     /// A value.
@@ -75,6 +72,11 @@ impl Format {
             format!("+{text}")
         }
     }
+}
+
+/// Whether a metric's values are shown in percent.
+pub(super) fn is_percent(metric: &str) -> bool {
+    matches!(what(metric), "accuracy" | "mean-iou" | "sparsity")
 }
 
 /// Decimals with which a number shows this many significant digits; may be negative.

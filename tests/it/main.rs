@@ -11,6 +11,8 @@
 #[cfg(unix)]
 mod behaviour;
 #[cfg(unix)]
+mod claims;
+#[cfg(unix)]
 mod commands;
 mod datasets;
 mod elf;

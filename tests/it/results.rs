@@ -171,6 +171,7 @@ fn run(results: &Path, args: &[&str]) -> (i32, String, String) {
 
 fn begin(ledger: &mut Ledger, started_ms: i64) -> RunId {
     let run = NewRun {
+        claims: Vec::new(),
         experiment: "digits".to_owned(),
         file: "digits.toml".to_owned(),
         source: "name = \"digits\"\n".to_owned(),

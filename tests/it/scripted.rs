@@ -262,6 +262,7 @@ impl World {
     fn begin(&mut self, plan: &Plan) -> RunId {
         let text = || "test".to_owned();
         let run = NewRun {
+            claims: Vec::new(),
             experiment: text(),
             file: text(),
             source: text(),

@@ -9,6 +9,7 @@
 //! The role of a stage that is named is the key; for `"stage-of-table"` the key of the table around it.
 
 mod adapt;
+mod claim;
 mod command;
 mod data;
 mod import;
@@ -23,6 +24,7 @@ pub mod template;
 mod train;
 
 pub use adapt::{Adapt, Bandwidth, Coral, Dann, Estimator, Method, Mmd, SourceOnly};
+pub use claim::{Claim, Comparison, Results};
 pub use command::Command;
 pub use data::{
     AllGroups, AmazonReviews, Augment, Batching, Beside, Category, Class, Colour, Content, Csv,
@@ -81,6 +83,10 @@ pub struct Experiment {
     /// set several keys together. `[[sweep.exclude]]` drops combinations, `[[sweep.include]]` adds some.
     #[serde(default, skip_serializing_if = "Sweep::is_empty")]
     pub sweep: Sweep,
+    /// What the experiment is expected to show, `[[claim]]` each; `graftwork table NAME --claims` gives the
+    /// verdicts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claim: Vec<Claim>,
     /// The stages by name; each names the stages whose checkpoints it starts from.
     #[schemars(extend(
         "minProperties" = 1,

@@ -45,8 +45,8 @@ enum Change {
 ///
 /// A plain axis of a key that is stated, of one inside or around it, leaves the sweep. The points of a
 /// named axis lose their settings of the key, or of keys inside it, and keep the others; without any it
-/// leaves too. Rules that name an axis which left go with it, except that a rule which names the very
-/// value that was stated goes on without that axis.
+/// leaves too. Rules and claims that name an axis which left go with it, except that one which names the
+/// very value that was stated goes on without that axis.
 ///
 /// A key that lies inside a setting of a point, or in another alternative than a setting of one, is a
 /// fault: the two contradict each other.
@@ -57,24 +57,22 @@ pub(in super::super) fn release(
 ) -> Vec<Fault> {
     let mut faults = Vec::new();
     let changes = changes(root, statement, sources, &mut faults);
-    let Some(sweep) = table_mut(root) else { return faults };
     for (axis, change) in changes {
+        let Some(sweep) = table_mut(root) else { return faults };
         match change {
             Change::Loses(lost) => lose(sweep, &axis, &lost),
             Change::Leaves(value) => {
                 sweep.shift_remove(&axis);
-                drop_rules(sweep, &axis, value.as_ref());
+                drop_mentions(root, &axis, value.as_ref());
             }
         }
     }
     faults
 }
 
-/// Drops the rules that name an axis which has been left out.
+/// Drops the rules and claims that name an axis which has been left out.
 pub(in super::super) fn forget(root: &mut Tree, axis: &str) {
-    if let Some(sweep) = table_mut(root) {
-        drop_rules(sweep, axis, None);
-    }
+    drop_mentions(root, axis, None);
 }
 
 fn table_mut(root: &mut Tree) -> Option<&mut Table> {
@@ -259,6 +257,35 @@ fn lose(sweep: &mut Table, axis: &str, lost: &HashSet<String>) {
 }
 
 /// Drops the rules that name an axis which left, or the axis alone where they name its value.
+fn drop_mentions(root: &mut Tree, axis: &str, value: Option<&Tree>) {
+    if let Some(sweep) = table_mut(root) {
+        drop_rules(sweep, axis, value);
+    }
+    if let Value::Table(root) = &mut root.value
+        && let Some(entry) = root.get_mut("claim")
+        && let Value::Array(claims) = &mut entry.tree.value
+    {
+        claims
+            .retain_mut(|claim| ["of", "than"].iter().all(|key| is_left(claim, key, axis, value)));
+    }
+}
+
+/// Whether results that a claim names are still there; an axis with the value that was stated is taken out.
+fn is_left(claim: &mut Tree, key: &str, axis: &str, value: Option<&Tree>) -> bool {
+    let Value::Table(claim) = &mut claim.value else { return true };
+    let Some(Entry { tree: Tree { value: Value::Table(results), .. }, .. }) = claim.get_mut(key)
+    else {
+        return true;
+    };
+    let Some(Entry { tree: Tree { value: Value::Table(named), .. }, .. }) =
+        results.get_mut("where")
+    else {
+        return true;
+    };
+    let Some(said) = named.shift_remove(axis) else { return true };
+    value.is_some_and(|value| said.tree.equals(value))
+}
+
 fn drop_rules(sweep: &mut Table, axis: &str, value: Option<&Tree>) {
     for key in spec::Sweep::RULES {
         let Some(entry) = sweep.get_mut(key) else { continue };
