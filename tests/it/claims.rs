@@ -100,7 +100,10 @@ fn ran(place: &Place, args: &[&str]) {
 fn claims_are_judged_by_what_was_measured() {
     let place = house();
     ran(&place, &["run", "house.toml"]);
-    said(&place, &["table", "house", "--claims"], &expect![[r#"
+    said(
+        &place,
+        &["table", "house", "--claims"],
+        &expect![[r#"
         house: 5 claims: 1 holds, 3 undecided, 1 not measured
         mean ± standard deviation over seeds; undecided: a bound lies within the 95 % confidence interval of the mean
 
@@ -111,8 +114,12 @@ fn claims_are_judged_by_what_was_measured() {
          the old method stays under 0.5 %             2.0 ± 1.0 % (n=3)             –           at most 0.5 %                undecided
          the new method is twice as good as the old   2.8 ± 1.0 (n=3)               4           at least 2                   undecided
          of a metric that nobody measured             –                             –           at most 1                    not measured
-    "#]]);
-    said(&place, &["table", "house.toml", "--claims", "--format", "markdown"], &expect![[r#"
+    "#]],
+    );
+    said(
+        &place,
+        &["table", "house.toml", "--claims", "--format", "markdown"],
+        &expect![[r#"
         house: 5 claims: 1 holds, 3 undecided, 1 not measured  
         mean ± standard deviation over seeds; undecided: a bound lies within the 95 % confidence interval of the mean
 
@@ -123,16 +130,24 @@ fn claims_are_judged_by_what_was_measured() {
         | the old method stays under 0.5 % | 2.0 ± 1.0 % (n=3) | – | at most 0.5 % | undecided |
         | the new method is twice as good as the old | 2.8 ± 1.0 (n=3) | 4 | at least 2 | undecided |
         | of a metric that nobody measured | – | – | at most 1 | not measured |
-    "#]]);
-    said(&place, &["table", "house", "--claims", "--format", "csv"], &expect![[r#"
+    "#]],
+    );
+    said(
+        &place,
+        &["table", "house", "--claims", "--format", "csv"],
+        &expect![[r#"
         claim,source,metric,n,mean,std,low,high,reported,at_least,at_most,verdict,known_before
         the new method gains three points,"A paper, table 1",accuracy,3,0.03,0.0000000000000000024532694666933987,0.029999999999999992,0.030000000000000006,0.03,0.028999999999999998,0.031,holds,0
         the new method reaches 5 %,,accuracy,3,0.049999999999999996,0.009999999999999998,0.025158622882496668,0.07484137711750333,,0.05,,undecided,0
         the old method stays under 0.5 %,,accuracy,3,0.02,0.01,-0.004841377117503331,0.04484137711750333,,,0.005,undecided,0
         the new method is twice as good as the old,,accuracy,3,2.8333333333333335,1.0408329997330663,0.24776082706219915,5.418905839604468,4,2,,undecided,0
         of a metric that nobody measured,,loss,0,,,,,,,1,not measured,0
-    "#]]);
-    said(&place, &["table", "house", "--stage", "fit"], &expect![[r#"
+    "#]],
+    );
+    said(
+        &place,
+        &["table", "house", "--stage", "fit"],
+        &expect![[r#"
         house: accuracy, %; stage `fit`
         mean ± standard deviation, n = 3 (seeds 0, 1, 2)
 
@@ -143,7 +158,8 @@ fn claims_are_judged_by_what_was_measured() {
 
         * best in its column
         5 claims: 1 holds, 3 undecided, 1 not measured; see --claims
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -176,7 +192,10 @@ fn a_claim_that_is_written_after_its_results_says_so() {
     fs::write(place.folder().join("house.toml"), HOUSE).unwrap();
     ran(&place, &["run", "house.toml"]);
     ran(&place, &["run", "house.toml"]);
-    said(&place, &["table", "house", "--claims"], &expect![[r#"
+    said(
+        &place,
+        &["table", "house", "--claims"],
+        &expect![[r#"
         house: 5 claims: 1 holds, 3 undecided, 1 not measured
         mean ± standard deviation over seeds; undecided: a bound lies within the 95 % confidence interval of the mean
 
@@ -187,7 +206,8 @@ fn a_claim_that_is_written_after_its_results_says_so() {
          the old method stays under 0.5 %             2.0 ± 1.0 % (n=3)             –           at most 0.5 %                undecided, stated afterwards
          the new method is twice as good as the old   2.8 ± 1.0 (n=3)               4           at least 2                   undecided, stated afterwards
          of a metric that nobody measured             –                             –           at most 1                    not measured
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -195,12 +215,16 @@ fn claims_of_what_a_set_takes_away_go_with_it() {
     let place = house();
     ran(&place, &["run", "house.toml", "--set", "fit.params.gain=0.04"]);
     // The claims name the axis by a label, so that none of them is about these results.
-    said(&place, &["table", "house", "--claims"], &expect![[r#"
+    said(
+        &place,
+        &["table", "house", "--claims"],
+        &expect![[r#"
         house: 1 claim: 1 not measured
         mean ± standard deviation over seeds; undecided: a bound lies within the 95 % confidence interval of the mean
 
          claim                              measured   reported   holds if    verdict
         ───────────────────────────────────────────────────────────────────────────────────
          of a metric that nobody measured          –          –   at most 1   not measured
-    "#]]);
+    "#]],
+    );
 }

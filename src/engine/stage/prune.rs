@@ -29,7 +29,7 @@ pub(super) fn run(stage: &Prune, context: &mut Context<'_>) -> Result<Ended, Sta
     }
     let layers = prune::prunable(&model, &stage.exclude)?;
     let seed = if stage.is_random() { context.job.seed } else { 0 };
-    let mut report = Report::before(&model, data.as_ref(), seed);
+    let mut report = Report::before(&model, data.as_ref(), seed)?;
     let before = stage.shuffle.then(|| model.duplicate());
     let cut_offs = &mut report.cut_offs;
     if apply(stage, context, &mut model, &layers, data.as_ref(), cut_offs)? == Ended::Stopped {

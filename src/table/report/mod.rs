@@ -18,6 +18,20 @@ use super::{Style, grid, statistics};
 /// What a cell without a value shows.
 const DASH: &str = "–";
 
+/// A report, for people and for programs.
+pub trait Report {
+    /// The report for people.
+    fn text(&self, style: Style) -> String;
+
+    /// The report for programs; fractions, where people read percent.
+    fn json(&self) -> Value;
+
+    /// Whether a result was made before all that is shown was measured.
+    fn lacks_values(&self) -> bool {
+        false
+    }
+}
+
 /// The results of a stage that differ in their seeds alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Variant {
@@ -175,6 +189,11 @@ impl Sheet {
             rows: rows.collect(),
             columns: known.iter().map(|&at| columns[at].clone()).collect(),
         }
+    }
+
+    /// Whether anything is known of a quantity.
+    fn has(&self, name: &str) -> bool {
+        self.columns.iter().any(|column| column.name == name)
     }
 
     fn text(&self, style: Style) -> String {

@@ -8,20 +8,18 @@ use serde_json::{Value, json};
 use super::super::Style;
 use super::{Column, Form, Sheet, Variant, title};
 
-/// What the numbers are, for people and programs.
-pub const CONVENTIONS: [&str; 5] = [
-    "MACs: multiply-accumulates for one example in convolutions and linear layers, zeros included; \
-     nonzero MACs: those whose weight is not zero. Without structural removal all of them are computed",
-    "reconstruction error: ‖Y − Y'‖² / ‖Y‖² of the layer's output on training examples when it alone is \
-     replaced, so its input is the dense network's; measured where the stage has data",
-    "cut-off: the largest score, in the criterion's own unit, among the weights that went; where the \
-     criterion gives each weight a score",
-    "bytes: all parameters and buffers; a pruned layer's weight of n values in r rows, k of them not zero, \
+// What the numbers are, for people and programs.
+const MACS: &str = "MACs: multiply-accumulates for one example in convolutions and linear layers, zeros included; \
+     nonzero MACs: those whose weight is not zero. Without structural removal all of them are computed";
+const RECONSTRUCTION: &str = "reconstruction error: ‖Y − Y'‖² / ‖Y‖² of the layer's output on training examples when it alone is \
+     replaced, so its input is the dense network's; measured where the stage has data";
+const CUT_OFF: &str = "cut-off: the largest score, in the criterion's own unit, among the weights that went; where the \
+     criterion gives each weight a score";
+const BYTES: &str = "bytes: all parameters and buffers; a pruned layer's weight of n values in r rows, k of them not zero, \
      takes 4 n dense, 8 k + 4 (r + 1) in compressed sparse rows with 32-bit indices, ⌈n / 8⌉ + 4 k with a \
-     bitmask",
-    "latency: median and interquartile range of single batches; a speed-up is there only where the two \
-     ranges do not overlap",
-];
+     bitmask";
+const LATENCY: &str = "latency: median and interquartile range of single batches; a speed-up is there only where the two \
+     ranges do not overlap";
 
 /// A report on a `prune` stage.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,13 +38,26 @@ impl Report {
         Self { variants, layers, networks, latency }
     }
 
-    /// Whether a result was made before these values were measured.
-    pub fn lacks_values(&self) -> bool {
+    /// What the numbers are that are shown.
+    fn conventions(&self) -> Vec<&'static str> {
+        let has = |name| self.layers.iter().any(|sheet| sheet.has(name));
+        let shown = [
+            (true, MACS),
+            (has("reconstruction-error"), RECONSTRUCTION),
+            (has("cut-off"), CUT_OFF),
+            (true, BYTES),
+            (self.latency.is_some(), LATENCY),
+        ];
+        shown.into_iter().filter_map(|(is_shown, text)| is_shown.then_some(text)).collect()
+    }
+}
+
+impl super::Report for Report {
+    fn lacks_values(&self) -> bool {
         self.variants.iter().any(|variant| variant.values("bytes/dense").is_empty())
     }
 
-    /// The report for people.
-    pub fn text(&self, style: Style) -> String {
+    fn text(&self, style: Style) -> String {
         let mut text = String::new();
         for (variant, layers) in self.variants.iter().zip(&self.layers) {
             let _ = writeln!(text, "{}\n\n{}", title("layers", variant), layers.text(style));
@@ -55,11 +66,10 @@ impl Report {
         if let Some(latency) = &self.latency {
             let _ = writeln!(text, "latency\n\n{}", latency.text(style));
         }
-        text + &CONVENTIONS.join("\n") + "\n"
+        text + &self.conventions().join("\n") + "\n"
     }
 
-    /// The report for programs.
-    pub fn json(&self) -> Value {
+    fn json(&self) -> Value {
         let variants = self.variants.iter().zip(&self.layers).enumerate();
         let variants = variants.map(|(at, (variant, layers))| {
             let of_layer = |row: usize| {
@@ -81,7 +91,7 @@ impl Report {
             })
         });
         json!({
-            "conventions": CONVENTIONS,
+            "conventions": self.conventions(),
             "variants": variants.collect::<Vec<_>>(),
             "latency": latency.collect::<Vec<_>>(),
         })
@@ -129,10 +139,20 @@ fn networks(variants: &[Variant]) -> Sheet {
             Column::new(&heading, metric, Form::Percent)
         })
         .collect();
+    let is_smaller =
+        |variant: &Variant| variant.values("before/params") != variant.values("params");
+    if variants.iter().any(is_smaller) {
+        columns.push(Column::new("params before", "before/params", Form::Count));
+    }
     columns.extend([
         Column::new("params", "params", Form::Count),
         Column::new("nonzero", "nonzero-params", Form::Count),
         Column::new("sparsity, %", "sparsity", Form::Percent),
+    ]);
+    if variants.iter().any(is_smaller) {
+        columns.push(Column::new("MACs before", "before/macs", Form::Count));
+    }
+    columns.extend([
         Column::new("MACs", "macs", Form::Count),
         Column::new("nonzero MACs", "nonzero-macs", Form::Count),
         Column::new("bytes dense", "bytes/dense", Form::Count),

@@ -25,9 +25,10 @@ impl Report {
         let layers = variants.iter().map(layers).collect();
         Self { variants, layers }
     }
+}
 
-    /// The report for people.
-    pub fn text(&self, style: Style) -> String {
+impl super::Report for Report {
+    fn text(&self, style: Style) -> String {
         let mut text = String::new();
         for (variant, layers) in self.variants.iter().zip(&self.layers) {
             let whole = whole(variant).map_or(String::new(), |metric| {
@@ -41,8 +42,7 @@ impl Report {
         text + CONVENTION + "\n"
     }
 
-    /// The report for programs; accuracies are fractions.
-    pub fn json(&self) -> Value {
+    fn json(&self) -> Value {
         let variants = self.variants.iter().zip(&self.layers).map(|(variant, layers)| {
             let of_layer = |row: usize| {
                 let by_sparsity = layers.row_json(row);

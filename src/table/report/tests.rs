@@ -33,6 +33,8 @@ fn pruned(seed: u64, criterion: &str) -> Measured {
         ("nonzero-params", 17_610.0 + 100.0 * shift),
         ("macs", 260_200.0),
         ("nonzero-macs", 29_500.0 + 100.0 * shift),
+        ("before/params", 236_310.0),
+        ("before/macs", 260_200.0),
         ("bytes/dense", 945_240.0),
         ("bytes/csr", 140_000.0),
         ("bytes/bitmask", 100_000.0),
@@ -72,7 +74,7 @@ fn timed(mut variant: Variant, speed_up: bool) -> Variant {
 #[track_caller]
 fn check(variants: Vec<Variant>, expect: &Expect) {
     let text = prune::Report::new(variants).text(Style::default());
-    let (above, _) = text.split_once(prune::CONVENTIONS[0]).unwrap();
+    let (above, _) = text.split_once("MACs: multiply-accumulates").unwrap();
     expect.assert_eq(above);
 }
 
@@ -140,6 +142,30 @@ fn what_nobody_measured_has_no_column() {
 
     "#]],
     );
+}
+
+#[test]
+fn what_was_there_before_is_shown_where_units_were_taken_out() {
+    let mut smaller = variant("magnitude", &[0]);
+    smaller.results[0].metrics.insert("before/params".to_owned(), 431_080.0);
+    smaller.results[0].metrics.insert("before/macs".to_owned(), 500_000.0);
+    let text = prune::Report::new(vec![smaller]).text(Style::default());
+    for told in ["params before", "431080", "MACs before", "500000"] {
+        assert!(text.contains(told), "{told} in {text}");
+    }
+}
+
+#[test]
+fn what_is_not_shown_is_not_explained() {
+    let told = |criterion: &str, is_timed: bool| {
+        let variant = variant(criterion, &[0]);
+        let variant = if is_timed { timed(variant, false) } else { variant };
+        let text = prune::Report::new(vec![variant]).text(Style::default());
+        ["reconstruction error: ", "cut-off: ", "latency: "].map(|what| text.contains(what))
+    };
+    assert_eq!(told("magnitude", false), [false, true, false]);
+    assert_eq!(told("min-mse", false), [true, false, false]);
+    assert_eq!(told("min-mse", true), [true, false, true]);
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub struct Report {
     pub cut_offs: Vec<Option<f64>>,
     /// For each layer the change of its output.
     errors: Vec<Option<f64>>,
+    /// Parameters and multiply-accumulates of the network before.
+    size: (u64, Option<u64>),
 }
 
 impl Report {
@@ -38,13 +40,17 @@ impl Report {
     ///
     /// `seed` is the one of the criterion, or a fixed one where the criterion draws nothing: results
     /// that several seeds share must not depend on which of them ran.
-    pub fn before(model: &Model, data: Option<&Splits>, seed: u64) -> Self {
+    ///
+    /// # Errors
+    /// Never for a network that has been built; the shapes are inferred again.
+    pub fn before(model: &Model, data: Option<&Splits>, seed: u64) -> Result<Self, StageError> {
         let data = data.filter(|_| model.program().is_none());
         let before = data.map(|data| {
             let mut rng = random::stream(seed, "calibration", 0);
             (model.duplicate(), data.train.as_set().sample(SAMPLES, &mut rng).inputs)
         });
-        Self { before, ..Self::default() }
+        let counts = model.counts().map_err(|error| StageError::Unfit(error.to_string()))?;
+        Ok(Self { before, size: (counts.params, counts.macs), ..Self::default() })
     }
 
     /// Compares the layers with those of the network before, which is dropped.
@@ -88,7 +94,10 @@ impl Report {
             let macs = weights_of_one_domain(model).map(|(node, weight)| uses[node] * weight);
             point("nonzero-macs", step, macs.sum())
         }));
+        let (params, macs) = self.size;
+        points.extend(macs.map(|macs| point("before/macs", step, macs as f64)));
         points.extend([
+            point("before/params", step, params as f64),
             point("bytes/dense", step, bytes.dense as f64),
             point("bytes/csr", step, bytes.csr as f64),
             point("bytes/bitmask", step, bytes.bitmask as f64),

@@ -1,8 +1,5 @@
 //! `graftwork report`.
 
-mod prune;
-mod sensitivity;
-
 use std::path::Path;
 
 use indexmap::IndexMap;
@@ -13,17 +10,19 @@ use super::{Context, Outcome, show};
 use crate::experiment::spec::StageKind;
 use crate::ledger::{LastRun, Ledger, StageRecord, StageState};
 use crate::table;
-use crate::table::report::{Measured, Variant};
+use crate::table::report::prune::Report as Pruning;
+use crate::table::report::sensitivity::Report as Sensitivity;
+use crate::table::report::{Measured, Report, Variant};
 
 /// Reports on a stage of an experiment's last run.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
-    report: Report,
+    about: About,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Report {
+enum About {
     /// Shows what a pruning did to each layer, to the size and to the latency
     Prune(Selection),
     /// Shows how accuracy falls when one layer alone is pruned
@@ -44,10 +43,30 @@ struct Selection {
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
-    match &args.report {
-        Report::Prune(selection) => prune::run(selection, context),
-        Report::Sensitivity(selection) => sensitivity::run(selection, context),
+    let (selection, kind) = match &args.about {
+        About::Prune(selection) => (selection, StageKind::Prune),
+        About::Sensitivity(selection) => (selection, StageKind::Sensitivity),
+    };
+    let mut found = selection.read(kind, context)?;
+    let variants = std::mem::take(&mut found.variants);
+    let report: Box<dyn Report> = match &args.about {
+        About::Prune(_) => Box::new(Pruning::new(variants)),
+        About::Sensitivity(_) => Box::new(Sensitivity::new(variants)),
+    };
+    let stage = &selection.stage;
+    if context.json {
+        show::write_json(&found.json(stage, report.json()))?;
+    } else {
+        show::write(&(found.heading(stage) + &report.text(show::style())))?;
     }
+    found.tell_missing();
+    if report.lacks_values() {
+        eprintln!(
+            "a result was made before all of this was measured; `{} --force {stage}` makes it again",
+            found.command
+        );
+    }
+    Ok(Outcome::Fine)
 }
 
 /// The results of a stage, and what is missing.
