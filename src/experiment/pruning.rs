@@ -2,7 +2,7 @@
 
 use super::fault::{Code, Fault, Span};
 use super::networks::Site;
-use super::spec::{Budget, Criterion, Granularity, Hessian, Prune, Scope};
+use super::spec::{Budget, Criterion, Entropy, Granularity, Hessian, MaxEntropy, Prune, Scope};
 
 /// What lets whole units go.
 const UNITS: &str = "set `granularity = \"unit\"`";
@@ -52,15 +52,21 @@ fn two_shares(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
 fn not_of_units(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
     let is_entropy = matches!(prune.criterion, Criterion::MaxEntropy(_));
     if prune.granularity() != Granularity::Unit {
-        if !is_entropy {
+        let Criterion::MaxEntropy(MaxEntropy { variant, .. }) = &prune.criterion else {
+            return None;
+        };
+        if matches!(variant, Entropy::Output(_)) {
             return None;
         }
-        let message = "`max-entropy` removes whole units, and `granularity` asks for less";
+        let message =
+            "entropies of activations are those of whole units, and `granularity` asks for less";
         let fault = site.fault(Code::Contradiction, site.value(&["granularity"]), message);
         let fault = fault.note(site.sources, site.choice(&["criterion"]), "of units");
-        return Some(fault.help("leave `granularity` out, or choose another criterion"));
+        return Some(fault.help(
+            "leave `granularity` out, set `variant.output = {}`, or choose another criterion",
+        ));
     }
-    let because = if is_entropy {
+    let because = if is_entropy && prune.granularity.is_none() {
         (site.choice(&["criterion"]), "`max-entropy` removes whole units")
     } else {
         (site.value(&["granularity"]), "whole units go")
@@ -87,6 +93,16 @@ fn not_of_units(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
             "leave `granularity` out, or choose max-entropy, min-mse, sparse-opt, magnitude, taylor, snip, grasp or random",
         ));
     }
+    if let Criterion::MaxEntropy(MaxEntropy { variant: Entropy::Output(output), .. }) =
+        &prune.criterion
+        && output.signed
+    {
+        let place = ["criterion", "max-entropy", "variant", "output", "signed"];
+        let message = "`signed` is for single weights; of whole units the sign always counts";
+        let fault = site.fault(Code::Contradiction, site.key(&place), message);
+        let fault = fault.note(site.sources, because.0, "of units");
+        return Some(fault.help("leave `signed` out, or set `granularity = \"weight\"`"));
+    }
     let Criterion::MinMse(settings) = &prune.criterion else { return None };
     let path = |key| ["criterion", "min-mse", key];
     let of_weights = [
@@ -108,7 +124,7 @@ fn not_of_weights(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
     }
     let of_units = [
         (prune.scope == Scope::Isomorphic).then(|| ("scope", site.value(&["scope"]))),
-        of_min_mse(site, prune),
+        stated_for_units(site, prune),
     ];
     if let Some((key, place)) = of_units.into_iter().flatten().next() {
         let message = format!("`{key}` is for whole units, and weights go");
@@ -128,11 +144,15 @@ fn not_of_weights(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
     Some(fault.label("of units").help(format!("{UNITS}; or state `sparsity` or `budget.nonzeros`")))
 }
 
-/// A setting of `min-mse` for units that is stated.
-fn of_min_mse(site: &Site<'_>, prune: &Prune) -> Option<(&'static str, Span)> {
-    matches!(prune.criterion, Criterion::MinMse(_)).then_some(())?;
-    let path = |key| ["criterion", "min-mse", key];
-    let key = ["select", "correction"].into_iter().find(|key| site.is_stated(&path(key)))?;
+/// A setting of the criterion for units that is stated.
+fn stated_for_units(site: &Site<'_>, prune: &Prune) -> Option<(&'static str, Span)> {
+    let keys: &[&str] = match prune.criterion {
+        Criterion::MinMse(_) => &["select", "correction"],
+        Criterion::MaxEntropy(_) => &["correction"],
+        _ => &[],
+    };
+    let path = |key| ["criterion", prune.criterion.name(), key];
+    let key = keys.iter().find(|key| site.is_stated(&path(key)))?;
     Some((key, site.value(&path(key))))
 }
 
@@ -219,9 +239,9 @@ fn shuffled_units(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
     if !prune.shuffle {
         return None;
     }
-    let (place, what) = match (&prune.criterion, prune.granularity()) {
-        (Criterion::MaxEntropy(_), _) => (site.choice(&["criterion"]), "`max-entropy`"),
+    let (place, what) = match (prune.granularity, prune.granularity()) {
         (_, Granularity::Weight) => return None,
+        (None, _) => (site.choice(&["criterion"]), "`max-entropy`"),
         _ => (site.value(&["granularity"]), "this `granularity`"),
     };
     let message = format!("`shuffle` moves single weights, and {what} removes more at once");

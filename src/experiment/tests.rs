@@ -158,7 +158,7 @@ fn faults_of_sets_point_into_the_set() {
               | ^^^ did you mean `thin`?
               |
               = help: stages are dense, thin, tuned
-                      keys are description, name, seeds, stage, sweep, vars
+                      keys are claim, description, name, seeds, stage, sweep, vars
 
             error[E030]: `--set sparsity` is not KEY=VALUE
              --> --set:1:1

@@ -104,61 +104,64 @@ fn claims_are_judged_by_what_was_measured() {
         &place,
         &["table", "house", "--claims"],
         &expect![[r#"
-        house: 5 claims: 1 holds, 3 undecided, 1 not measured
-        mean ± standard deviation over seeds; undecided: a bound lies within the 95 % confidence interval of the mean
+            house: 6 claims: 1 holds, 1 does not hold, 3 undecided, 1 not measured
+            mean ± standard deviation over seeds; undecided: a bound lies within the 95 % confidence interval of the mean
 
-         claim                                        measured                      reported    holds if                     verdict
-        ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-         the new method gains three points            +3.000 ± 0.000 points (n=3)   +3 points   +2.9 points to +3.1 points   holds
-         the new method reaches 5 %                   5.00 ± 1.00 % (n=3)           –           at least 5 %                 undecided
-         the old method stays under 0.5 %             2.0 ± 1.0 % (n=3)             –           at most 0.5 %                undecided
-         the new method is twice as good as the old   2.8 ± 1.0 (n=3)               4           at least 2                   undecided
-         of a metric that nobody measured             –                             –           at most 1                    not measured
-    "#]],
+             claim                                             measured                      reported    holds if                     verdict
+            ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+             the new method gains three points                 +3.000 ± 0.000 points (n=3)   +3 points   +2.9 points to +3.1 points   holds
+             the new method reaches 5 %                        5.00 ± 1.00 % (n=3)           –           at least 5 %                 undecided
+             the old method stays under 0.5 %                  2.0 ± 1.0 % (n=3)             –           at most 0.5 %                undecided
+             the new method is four times as good as the old   2.8 ± 1.0 (n=3)               4           at least 2                   undecided
+             the old method is the better one                  −3.000 ± 0.000 points (n=3)   –           at least 0 points            does not hold
+             of a metric that nobody measured                  –                             –           at most 1                    not measured
+        "#]],
     );
     said(
         &place,
         &["table", "house.toml", "--claims", "--format", "markdown"],
         &expect![[r#"
-        house: 5 claims: 1 holds, 3 undecided, 1 not measured  
-        mean ± standard deviation over seeds; undecided: a bound lies within the 95 % confidence interval of the mean
+            house: 6 claims: 1 holds, 1 does not hold, 3 undecided, 1 not measured  
+            mean ± standard deviation over seeds; undecided: a bound lies within the 95 % confidence interval of the mean
 
-        | claim | measured | reported | holds if | verdict |
-        | --- | ---: | ---: | --- | --- |
-        | the new method gains three points (A paper, table 1) | +3.000 ± 0.000 points (n=3) | +3 points | +2.9 points to +3.1 points | holds |
-        | the new method reaches 5 % | 5.00 ± 1.00 % (n=3) | – | at least 5 % | undecided |
-        | the old method stays under 0.5 % | 2.0 ± 1.0 % (n=3) | – | at most 0.5 % | undecided |
-        | the new method is twice as good as the old | 2.8 ± 1.0 (n=3) | 4 | at least 2 | undecided |
-        | of a metric that nobody measured | – | – | at most 1 | not measured |
-    "#]],
+            | claim | measured | reported | holds if | verdict |
+            | --- | ---: | ---: | --- | --- |
+            | the new method gains three points (A paper, table 1) | +3.000 ± 0.000 points (n=3) | +3 points | +2.9 points to +3.1 points | holds |
+            | the new method reaches 5 % | 5.00 ± 1.00 % (n=3) | – | at least 5 % | undecided |
+            | the old method stays under 0.5 % | 2.0 ± 1.0 % (n=3) | – | at most 0.5 % | undecided |
+            | the new method is four times as good as the old | 2.8 ± 1.0 (n=3) | 4 | at least 2 | undecided |
+            | the old method is the better one | −3.000 ± 0.000 points (n=3) | – | at least 0 points | does not hold |
+            | of a metric that nobody measured | – | – | at most 1 | not measured |
+        "#]],
     );
     said(
         &place,
         &["table", "house", "--claims", "--format", "csv"],
         &expect![[r#"
-        claim,source,metric,n,mean,std,low,high,reported,at_least,at_most,verdict,known_before
-        the new method gains three points,"A paper, table 1",accuracy,3,0.03,0.0000000000000000024532694666933987,0.029999999999999992,0.030000000000000006,0.03,0.028999999999999998,0.031,holds,0
-        the new method reaches 5 %,,accuracy,3,0.049999999999999996,0.009999999999999998,0.025158622882496668,0.07484137711750333,,0.05,,undecided,0
-        the old method stays under 0.5 %,,accuracy,3,0.02,0.01,-0.004841377117503331,0.04484137711750333,,,0.005,undecided,0
-        the new method is twice as good as the old,,accuracy,3,2.8333333333333335,1.0408329997330663,0.24776082706219915,5.418905839604468,4,2,,undecided,0
-        of a metric that nobody measured,,loss,0,,,,,,,1,not measured,0
-    "#]],
+            claim,source,metric,n,mean,std,low,high,reported,at_least,at_most,verdict,known_before
+            the new method gains three points,"A paper, table 1",accuracy,3,0.03,0.0000000000000000024532694666933987,0.029999999999999992,0.030000000000000006,0.03,0.028999999999999998,0.031,holds,0
+            the new method reaches 5 %,,accuracy,3,0.049999999999999996,0.009999999999999998,0.025158622882496668,0.07484137711750333,,0.05,,undecided,0
+            the old method stays under 0.5 %,,accuracy,3,0.02,0.01,-0.004841377117503331,0.04484137711750333,,,0.005,undecided,0
+            the new method is four times as good as the old,,accuracy,3,2.8333333333333335,1.0408329997330663,0.24776082706219915,5.418905839604468,4,2,,undecided,0
+            the old method is the better one,,accuracy,3,-0.03,0.0000000000000000024532694666933987,-0.030000000000000006,-0.029999999999999992,,0,,does not hold,0
+            of a metric that nobody measured,,loss,0,,,,,,,1,not measured,0
+        "#]],
     );
     said(
         &place,
         &["table", "house", "--stage", "fit"],
         &expect![[r#"
-        house: accuracy, %; stage `fit`
-        mean ± standard deviation, n = 3 (seeds 0, 1, 2)
+            house: accuracy, %; stage `fit`
+            mean ± standard deviation, n = 3 (seeds 0, 1, 2)
 
-         method     accuracy
-        ─────────────────────
-         old      2.0 ± 1.0
-         new      5.0 ± 1.0*
+             method     accuracy
+            ─────────────────────
+             old      2.0 ± 1.0
+             new      5.0 ± 1.0*
 
-        * best in its column
-        5 claims: 1 holds, 3 undecided, 1 not measured; see --claims
-    "#]],
+            * best in its column
+            6 claims: 1 holds, 1 does not hold, 3 undecided, 1 not measured; see --claims
+        "#]],
     );
 }
 
@@ -196,17 +199,18 @@ fn a_claim_that_is_written_after_its_results_says_so() {
         &place,
         &["table", "house", "--claims"],
         &expect![[r#"
-        house: 5 claims: 1 holds, 3 undecided, 1 not measured
-        mean ± standard deviation over seeds; undecided: a bound lies within the 95 % confidence interval of the mean
+            house: 6 claims: 1 holds, 1 does not hold, 3 undecided, 1 not measured
+            mean ± standard deviation over seeds; undecided: a bound lies within the 95 % confidence interval of the mean
 
-         claim                                        measured                      reported    holds if                     verdict
-        ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-         the new method gains three points            +3.000 ± 0.000 points (n=3)   +3 points   +2.9 points to +3.1 points   holds, stated afterwards
-         the new method reaches 5 %                   5.00 ± 1.00 % (n=3)           –           at least 5 %                 undecided, stated afterwards
-         the old method stays under 0.5 %             2.0 ± 1.0 % (n=3)             –           at most 0.5 %                undecided, stated afterwards
-         the new method is twice as good as the old   2.8 ± 1.0 (n=3)               4           at least 2                   undecided, stated afterwards
-         of a metric that nobody measured             –                             –           at most 1                    not measured
-    "#]],
+             claim                                             measured                      reported    holds if                     verdict
+            ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+             the new method gains three points                 +3.000 ± 0.000 points (n=3)   +3 points   +2.9 points to +3.1 points   holds, stated afterwards
+             the new method reaches 5 %                        5.00 ± 1.00 % (n=3)           –           at least 5 %                 undecided, stated afterwards
+             the old method stays under 0.5 %                  2.0 ± 1.0 % (n=3)             –           at most 0.5 %                undecided, stated afterwards
+             the new method is four times as good as the old   2.8 ± 1.0 (n=3)               4           at least 2                   undecided, stated afterwards
+             the old method is the better one                  −3.000 ± 0.000 points (n=3)   –           at least 0 points            does not hold, stated afterwards
+             of a metric that nobody measured                  –                             –           at most 1                    not measured
+        "#]],
     );
 }
 

@@ -117,6 +117,7 @@ impl Model {
                 i64::from(slice.from),
                 i64::from(slice.to - slice.from),
             ),
+            Op::PixelShuffle(shuffle) => inputs[0].pixel_shuffle(i64::from(shuffle.factor)),
             Op::ChannelShuffle(shuffle) => channel_shuffle(inputs[0], i64::from(shuffle.groups)),
             Op::PadChannels(pad) => {
                 // From the last axis on, two numbers each: zeros before, zeros behind.

@@ -3,7 +3,8 @@
 use graftwork::network::op::{
     AdaptiveAvgPool2d, Add, AvgPool2d, BatchNorm, ChannelShuffle, Concat, Conv2d, ConvTranspose2d,
     Dropout, Flatten, Gelu, HardSigmoid, HardSwish, Interpolation, LayerNorm, LeakyRelu, Linear,
-    MaxPool2d, Mul, PadChannels, Relu, Relu6, Sigmoid, Silu, Slice, Softmax, Tanh, Upsample2d,
+    MaxPool2d, Mul, PadChannels, PixelShuffle, Relu, Relu6, Sigmoid, Silu, Slice, Softmax, Tanh,
+    Upsample2d,
 };
 use graftwork::network::{Network, Op};
 use rand::RngExt as _;
@@ -85,7 +86,7 @@ impl Builder {
     }
 
     fn block(&mut self) {
-        match self.upto(14) {
+        match self.upto(15) {
             1 => self.residual(),
             2 => self.concat(),
             3 => self.gate(),
@@ -104,6 +105,7 @@ impl Builder {
             11 => self.skip(),
             12 => self.split(),
             13 => self.padded_shortcut(),
+            14 => self.sub_pixel(),
             _ => {
                 let axis = self.upto(3) - 1;
                 self.push(Softmax { axis });
@@ -176,6 +178,14 @@ impl Builder {
         let [_, height, width] = self.shape()[..] else { unreachable!("an image") };
         let mode = if self.upto(2) == 1 { Interpolation::Nearest } else { Interpolation::Bilinear };
         self.push(Upsample2d { height: height + 1, width: (2 * width).min(16), mode });
+    }
+
+    /// Channels that are laid out as squares, and the image as small as before.
+    fn sub_pixel(&mut self) {
+        let channels = self.channels();
+        self.push(Conv2d::new(channels, 4 * channels, 1));
+        self.push(PixelShuffle { factor: 2 });
+        self.push(MaxPool2d::new(2));
     }
 
     fn transposed(&mut self) {

@@ -4,7 +4,7 @@ use graftwork::experiment::spec::{Fcn, Model as Spec};
 use graftwork::network::op::{
     AdaptiveAvgPool2d, AvgPool2d, BatchNorm, ChannelShuffle, Conv2d, ConvTranspose2d, Dropout,
     Flatten, Gelu, HardSigmoid, HardSwish, Interpolation, LayerNorm, LeakyRelu, Linear, MaxPool2d,
-    PadChannels, Relu, Relu6, Sigmoid, Silu, Slice, Softmax, Tanh, Upsample2d,
+    PadChannels, PixelShuffle, Relu, Relu6, Sigmoid, Silu, Slice, Softmax, Tanh, Upsample2d,
 };
 use graftwork::network::zoo;
 
@@ -349,6 +349,11 @@ fn operations_by_hand() {
     let six = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
     check(AdaptiveAvgPool2d { height: 1, width: 2 }, &six[..3], [1, 1, 3], &[1.5, 2.5]);
     check(ChannelShuffle { groups: 2 }, &six, [6, 1, 1], &[1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    let eight = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0];
+    check(PixelShuffle { factor: 2 }, &eight, [8, 1, 1], &eight);
+    // torch.nn.PixelShuffle(2)(torch.arange(1., 9).reshape(1, 4, 1, 2)).flatten()
+    let dealt = [1.0, 3.0, 2.0, 4.0, 5.0, 7.0, 6.0, 8.0];
+    check(PixelShuffle { factor: 2 }, &eight, [4, 1, 2], &dealt);
     check(Slice { axis: 0, from: 1, to: 3 }, &six, [6, 1, 1], &[2.0, 3.0]);
     check(
         PadChannels { before: 1, after: 2 },

@@ -31,6 +31,23 @@ pub fn taylor(model: &Model, params: &[&str], batch: &Batch, squared: bool) -> V
     scores.collect()
 }
 
+/// `w · ∂F/∂w` for each value of some parameters: what F loses without it, to first order. F is the sum over
+/// chunks of examples of what `objective` makes of their outputs.
+pub(super) fn first_order(
+    model: &Model,
+    params: &[&str],
+    inputs: &Tensor,
+    objective: &dyn Fn(&Tensor) -> Tensor,
+) -> Vec<Tensor> {
+    let model = with_all_gradients(model);
+    let weights: Vec<&Tensor> = params.iter().map(|param| &model.params()[*param].value).collect();
+    let chunks = inputs.split(CHUNK, 0).into_iter();
+    let parts = chunks.map(|chunk| objective(&model.forward(&chunk, Mode::Eval, None)));
+    let gradients = summed(parts, |part| Tensor::run_backward(&[part], &weights, false, false));
+    let scores = weights.iter().zip(gradients);
+    scores.map(|(weight, gradient)| weight.detach().to_kind(Kind::Double) * gradient).collect()
+}
+
 /// `w · (H g)` for each value of some parameters, of the loss of logits divided by a temperature.
 pub fn grasp(model: &Model, params: &[&str], batch: &Batch, temperature: f64) -> Vec<Tensor> {
     let scored = Scored::new(model, params, batch, temperature);
@@ -48,11 +65,7 @@ struct Scored<'a> {
 
 impl<'a> Scored<'a> {
     fn new(model: &Model, params: &'a [&'a str], batch: &'a Batch, temperature: f64) -> Self {
-        let mut model = model.duplicate();
-        // Frozen weights are scored as any other.
-        model.params_mut().values_mut().for_each(|parameter| parameter.frozen = false);
-        model.update_gradient_flags();
-        Self { model, params, batch, temperature }
+        Self { model: with_all_gradients(model), params, batch, temperature }
     }
 
     fn weights(&self) -> Vec<&Tensor> {
@@ -73,7 +86,7 @@ impl<'a> Scored<'a> {
     /// `g`, in 64 bits.
     fn gradients(&self) -> Vec<Tensor> {
         let weights = self.weights();
-        self.summed(|loss| Tensor::run_backward(&[loss], &weights, false, false))
+        summed(self.losses(), |loss| Tensor::run_backward(&[loss], &weights, false, false))
     }
 
     /// `H g`: the gradient of `g · ∂L/∂w` with the first `g` held fast.
@@ -81,7 +94,7 @@ impl<'a> Scored<'a> {
         let weights = self.weights();
         let fixed: Vec<Tensor> =
             self.gradients().iter().map(|gradient| gradient.to_kind(Kind::Float)).collect();
-        self.summed(|loss| {
+        summed(self.losses(), |loss| {
             let gradients = Tensor::run_backward(&[loss], &weights, true, true);
             let products =
                 gradients.iter().zip(&fixed).map(|(g, fixed)| (g * fixed).sum(Kind::Float));
@@ -89,23 +102,34 @@ impl<'a> Scored<'a> {
             Tensor::run_backward(&[&product], &weights, false, false)
         })
     }
+}
 
-    fn summed(&self, of: impl Fn(&Tensor) -> Vec<Tensor>) -> Vec<Tensor> {
-        let mut sums: Vec<Tensor> = Vec::new();
-        for loss in self.losses() {
-            let parts = of(&loss);
-            no_grad(|| {
-                let parts: Vec<Tensor> =
-                    parts.iter().map(|part| part.to_kind(Kind::Double)).collect();
-                if sums.is_empty() {
-                    sums = parts;
-                } else {
-                    sums.iter_mut().zip(&parts).for_each(|(sum, part)| *sum += part);
-                }
-            });
-        }
-        sums
+/// A copy of a network all of whose parameters have gradients: frozen weights are scored as any other.
+fn with_all_gradients(model: &Model) -> Model {
+    let mut model = model.duplicate();
+    model.params_mut().values_mut().for_each(|parameter| parameter.frozen = false);
+    model.update_gradient_flags();
+    model
+}
+
+/// The sum over losses of what is made of each, in 64 bits.
+fn summed(
+    losses: impl Iterator<Item = Tensor>,
+    of: impl Fn(&Tensor) -> Vec<Tensor>,
+) -> Vec<Tensor> {
+    let mut sums: Vec<Tensor> = Vec::new();
+    for loss in losses {
+        let parts = of(&loss);
+        no_grad(|| {
+            let parts: Vec<Tensor> = parts.iter().map(|part| part.to_kind(Kind::Double)).collect();
+            if sums.is_empty() {
+                sums = parts;
+            } else {
+                sums.iter_mut().zip(&parts).for_each(|(sum, part)| *sum += part);
+            }
+        });
     }
+    sums
 }
 
 #[cfg(test)]

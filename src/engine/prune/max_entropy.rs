@@ -8,17 +8,20 @@
 //! - `activation`: the entropy of a histogram of each unit's activations. Luo & Wu 2017, "An Entropy-based
 //!   Pruning Method for CNN Compression", <https://arxiv.org/abs/1706.05791>, equation 3.
 //! - `on-off`: the entropy of whether a unit is active.
-//! - `output`: how much the entropy of the network's predictions falls without the unit.
+//! - `output`: how much the entropy of the network's predictions falls without the unit. Of single weights the
+//!   same to first order, `w · ∂H/∂w`, of which the absolute value counts unless the sign is asked for.
 //!
 //! Activations are averaged over space or steps, as in Luo & Wu. A unit of several channels (grouped
 //! convolution) is their mean.
 
-use graftwork::experiment::spec::{ActivationEntropy, BinRange, Entropy, PredictionEntropy};
+use graftwork::experiment::spec::{
+    ActivationEntropy, BinRange, Entropy, OutputEntropy, PredictionEntropy,
+};
 use graftwork::network::groups::{Group, Unit};
 use tch::{Device, Kind, Tensor, no_grad};
 
-use super::calibration;
 use super::units::scores::Scores;
+use super::{calibration, gradients};
 use crate::model::Model;
 
 /// The score of each unit of each group.
@@ -40,6 +43,33 @@ pub fn scores(model: &Model, groups: &[&Group], images: &Tensor, entropy: &Entro
         Entropy::OnOff(_) => of_activations(&on_off),
         Entropy::Output(settings) => output(model, groups, images, settings.of),
     }
+}
+
+/// The score of each value of some parameters: what the entropy of the predictions loses without it, to first
+/// order, or the size of that.
+pub fn weight_scores(
+    model: &Model,
+    params: &[&str],
+    images: &Tensor,
+    settings: &OutputEntropy,
+) -> Vec<Tensor> {
+    let predictions = predictions(model, images, settings.of);
+    // Of the mean prediction the derivative is that of `Σ p̄ · slope`, the slope at the mean held fast.
+    let slope = -(predictions.mean.clamp_min(f64::MIN_POSITIVE).log() + 1.0);
+    let slope = slope.to_device(model.device()).unsqueeze(1);
+    let objective = |logits: &Tensor| {
+        let p = probabilities(logits);
+        let marginal = || (&p * &slope).sum(Kind::Double);
+        let conditional = || surprises(&p).sum(Kind::Double);
+        let sum = match settings.of {
+            PredictionEntropy::Marginal => marginal(),
+            PredictionEntropy::Conditional => conditional(),
+            PredictionEntropy::MutualInformation => marginal() - conditional(),
+        };
+        sum / predictions.rows
+    };
+    let scores = gradients::first_order(model, params, images, &objective);
+    if settings.signed { scores } else { scores.iter().map(Tensor::abs).collect() }
 }
 
 /// Activations of the units of each group, `[n, units]`, `f64`, on the CPU.
@@ -142,29 +172,51 @@ fn silenced(model: &Model, unit: &Unit) -> Model {
     silenced
 }
 
-/// The entropy of the predictions; each pixel of an image, and each domain's pass, is one more.
+/// What a network predicts of images, each pixel of an image, and each domain's pass, by itself.
+struct Predictions {
+    /// The mean prediction, `[classes]`, on the CPU.
+    mean: Tensor,
+    /// The entropy that was asked for.
+    entropy: f64,
+    /// How many there are.
+    rows: f64,
+}
+
 fn prediction_entropy(model: &Model, images: &Tensor, of: PredictionEntropy) -> f64 {
+    predictions(model, images, of).entropy
+}
+
+fn predictions(model: &Model, images: &Tensor, of: PredictionEntropy) -> Predictions {
     let output = model.network().nodes.len() - 1;
     let (mut sum, mut conditional, mut rows) = (None::<Tensor>, 0.0, 0.0);
     calibration::each_chunk(model, images, &[output], &mut |_, tapped| {
-        let classes = tapped[0].size()[1];
-        let logits = tapped[0].to_kind(Kind::Double).transpose(0, 1);
-        let logits = logits.reshape([classes, -1]); // [classes, predictions]
-        let p = logits.softmax(0, None::<Kind>);
-        let surprises = -(&p * p.clamp_min(f64::MIN_POSITIVE).log());
-        conditional += surprises.sum(Kind::Double).double_value(&[]);
+        let p = probabilities(&tapped[0]);
+        conditional += surprises(&p).sum(Kind::Double).double_value(&[]);
         rows += p.size()[1] as f64;
         let part = p.sum_dim_intlist([1].as_slice(), false, Kind::Double);
         sum = Some(sum.take().map_or_else(|| part.shallow_clone(), |sum| sum + &part));
     });
     let mean = no_grad(|| (sum.expect("there is an image") / rows).to_device(Device::Cpu));
-    let mean: Vec<f64> = Vec::try_from(mean).expect("a vector of f64");
-    let marginal: f64 = mean.into_iter().map(|p| if p.is_nan() { p } else { surprise(p) }).sum();
-    match of {
+    let each: Vec<f64> = Vec::try_from(&mean).expect("a vector of f64");
+    let marginal: f64 = each.into_iter().map(|p| if p.is_nan() { p } else { surprise(p) }).sum();
+    let entropy = match of {
         PredictionEntropy::Marginal => marginal,
         PredictionEntropy::Conditional => conditional / rows,
         PredictionEntropy::MutualInformation => marginal - conditional / rows,
-    }
+    };
+    Predictions { mean, entropy, rows }
+}
+
+/// `[classes, predictions]` in 64 bits, of logits `[n, classes, …]`.
+fn probabilities(logits: &Tensor) -> Tensor {
+    let classes = logits.size()[1];
+    let logits = logits.to_kind(Kind::Double).transpose(0, 1).reshape([classes, -1]);
+    logits.softmax(0, None::<Kind>)
+}
+
+/// `−p ln p` of each.
+fn surprises(p: &Tensor) -> Tensor {
+    -(p * p.clamp_min(f64::MIN_POSITIVE).log())
 }
 
 /// Units in the order in which they are chosen, each with its variance given those before it.
@@ -230,11 +282,131 @@ fn covariance(values: &Tensor) -> Tensor {
 
 #[cfg(test)]
 mod tests {
+    use graftwork::network::Network;
+    use graftwork::network::groups::Dependencies;
+    use graftwork::network::op::{Linear, Tanh};
+
     use super::*;
+    use crate::prune::prunable;
+    use crate::prune::units::Candidates;
 
     fn matrix(values: &[f64]) -> Tensor {
         let n = values.len().isqrt() as i64;
         Tensor::from_slice(values).reshape([n, n])
+    }
+
+    #[track_caller]
+    fn close(found: &[f64], expected: &[f64]) {
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        }
+    }
+
+    #[test]
+    fn entropies_of_histograms_by_hand() {
+        // One sample a row. ln 2; −¼ ln ¼ − ¾ ln ¾; all in one bin.
+        let values = [0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0];
+        let activations = Tensor::from_slice(&values).reshape([4, 3]).to_kind(Kind::Double);
+        let expected = [2f64.ln(), 0.562_335_1, 0.0];
+        for range in [BinRange::Layer, BinRange::Channel] {
+            close(
+                &histogram_entropies(&activations, &ActivationEntropy { bins: 2, range }),
+                &expected,
+            );
+        }
+        close(&on_off(&activations), &expected);
+        // What only scale tells apart: noise a hundredth as large fills its own range as well.
+        let values = [0.0, 0.0, 1.0, 0.01, 0.0, 0.0, 1.0, 0.01];
+        let activations = Tensor::from_slice(&values).reshape([4, 2]).to_kind(Kind::Double);
+        let entropies =
+            |range| histogram_entropies(&activations, &ActivationEntropy { bins: 2, range });
+        close(&entropies(BinRange::Layer), &[2f64.ln(), 0.0]);
+        close(&entropies(BinRange::Channel), &[2f64.ln(), 2f64.ln()]);
+    }
+
+    /// Two classes whose logits are `ln 3 · (h₁ + h₂)` and 0, and samples (1, 1) and (−1, 1): the first class
+    /// has 0.9 and 0.5.
+    fn two_units() -> (Model, Tensor) {
+        let mut network = Network::new("test", &[2]);
+        network.push("fc1", Linear::new(2, 2));
+        network.push("fc2", Linear::new(2, 2));
+        let mut model = Model::new(network, 0, Device::Cpu);
+        let ln3 = 3f32.ln();
+        let values = [[1.0, 0.0, 0.0, 1.0].as_slice(), &[0.0; 2], &[ln3, ln3, 0.0, 0.0], &[0.0; 2]];
+        for (parameter, values) in model.params_mut().values_mut().zip(values) {
+            parameter.value = Tensor::from_slice(values).reshape(parameter.value.size());
+        }
+        (model, Tensor::from_slice(&[1.0f32, 1.0, -1.0, 1.0]).reshape([2, 2]))
+    }
+
+    #[test]
+    fn entropies_of_predictions_by_hand() {
+        let (model, images) = two_units();
+        let network = model.network().clone();
+        let dependencies = Dependencies::of(&network).unwrap();
+        let layers = prunable(&model, &[]).unwrap();
+        let candidates = Candidates::new(&model, &dependencies, &layers).unwrap();
+        let check = |of, expected: &[f64]| {
+            close(&output(&model, candidates.groups(), &images, of).by_group().concat(), expected);
+        };
+        // Of all: H(p̄) = H(0.7) = 0.610864, mean H(p) = 0.509115. Without h₁ both predictions are 0.75: 0.562335
+        // both. Without h₂ they are 0.75 and 0.25: ln 2 and 0.562335.
+        check(PredictionEntropy::Marginal, &[0.048_529_2, -0.082_282_9]);
+        check(PredictionEntropy::Conditional, &[-0.053_220_1, -0.053_220_1]);
+        check(PredictionEntropy::MutualInformation, &[0.101_749_3, -0.029_062_8]);
+    }
+
+    #[test]
+    fn first_order_entropies_of_weights_by_hand() {
+        let (model, images) = two_units();
+        let check = |of, signed, [first, second]: [f64; 2]| {
+            let settings = OutputEntropy { of, signed };
+            let scores = weight_scores(&model, &["fc2.weight"], &images, &settings);
+            let scores: Vec<f64> = Vec::try_from(scores[0].flatten(0, -1)).unwrap();
+            close(&scores, &[first, second, 0.0, 0.0]);
+        };
+        // dH(p̄)/dp̄ = ln(0.3 / 0.7); dp̄/dw₁ = (0.09 − 0.25) / 2, dp̄/dw₂ = (0.09 + 0.25) / 2; w = ln 3.
+        check(PredictionEntropy::Marginal, true, [0.074_468_2, -0.158_244_9]);
+        check(PredictionEntropy::Marginal, false, [0.074_468_2, 0.158_244_9]);
+        // dH(p)/dz = p (1 − p) ln((1 − p) / p): 0.09 ln(1 / 9) and 0.
+        check(PredictionEntropy::Conditional, true, [-0.108_625_6, -0.108_625_6]);
+        check(PredictionEntropy::MutualInformation, true, [0.183_093_8, -0.049_619_3]);
+    }
+
+    /// Reference: central differences of the entropy itself.
+    #[test]
+    fn first_order_entropies_are_derivatives() {
+        let mut network = Network::new("test", &[3]);
+        network.push("fc1", Linear::new(3, 5));
+        network.push("tanh", Tanh {});
+        network.push("fc2", Linear::new(5, 4));
+        let model = Model::new(network, 3, Device::Cpu);
+        let mut rng = crate::random::stream(0, "images", 0);
+        let images = crate::random::uniform(&[600, 3], -2.0, 2.0, &mut rng);
+        for of in [
+            PredictionEntropy::Marginal,
+            PredictionEntropy::Conditional,
+            PredictionEntropy::MutualInformation,
+        ] {
+            let settings = OutputEntropy { of, signed: true };
+            let scores = weight_scores(&model, &["fc1.weight"], &images, &settings);
+            for place in 0..15 {
+                let (row, column) = (place / 3, place % 3);
+                let moved = |by: f64| {
+                    let moved = model.duplicate();
+                    let mut weight =
+                        moved.params()["fc1.weight"].value.detach().get(row).get(column);
+                    let _ = weight.g_add_scalar_(by);
+                    prediction_entropy(&moved, &images, of)
+                };
+                let step = 1e-2;
+                let slope = (moved(step) - moved(-step)) / (2.0 * step);
+                let weight = model.params()["fc1.weight"].value.double_value(&[row, column]);
+                let found = scores[0].double_value(&[row, column]);
+                assert!((found - weight * slope).abs() < 1e-5, "{of:?} {found} {}", weight * slope);
+            }
+        }
     }
 
     #[test]

@@ -132,7 +132,13 @@ pub(super) fn apply(
             synflow::prune(model, layers, &budget, settings.rounds)?;
             return Ok(Ended::Done);
         }
-        Criterion::MaxEntropy(_) => unreachable!("`max-entropy` is of whole units"),
+        Criterion::MaxEntropy(settings) => {
+            let Entropy::Output(output) = &settings.variant else {
+                unreachable!("entropies of activations are those of whole units")
+            };
+            let images = sample(settings.calibration_samples).inputs;
+            max_entropy::weight_scores(model, &params, &images, output)
+        }
         Criterion::MinMse(settings) => {
             let images = sample(settings.calibration_samples).inputs;
             let mut progress = progress(context, "row", 16);

@@ -59,6 +59,8 @@ pub enum Layer {
     Slice(Slice),
     /// Deals the channels of equal runs out in turn.
     ChannelShuffle(ChannelShuffle),
+    /// Lays runs of channels out as squares, so that the image grows (PyTorch's `PixelShuffle`).
+    PixelShuffle(PixelShuffle),
     /// Channels of zeros before and after.
     PadChannels(PadChannels),
     /// All values in a row.
@@ -331,6 +333,13 @@ settings! {
         /// Number of runs.
         #[schemars(range(min = 1, max = 65_536))]
         groups: u32,
+    }
+
+    /// Settings of `pixel-shuffle`.
+    PixelShuffle {
+        /// By how much height and width grow; as many channels as its square become one.
+        #[schemars(range(min = 1, max = 256))]
+        factor: u32,
     }
 
     /// Settings of `pad-channels`.

@@ -45,7 +45,8 @@ pub struct Prune {
         "additionalProperties" = { "type": "number", "minimum": 0.0, "exclusiveMaximum": 1.0 }
     ))]
     pub layer_sparsity: IndexMap<String, f64>,
-    /// What goes as a whole; default: single weights, and units for `max-entropy`. With a pattern such as
+    /// What goes as a whole; default: single weights, and units for `max-entropy`, which takes weights by the
+    /// variant `output` alone. With a pattern such as
     /// `2:4` every layer has the pattern's sparsity, and `sparsity` states it, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granularity: Option<Granularity>,
@@ -426,7 +427,8 @@ pub enum Entropy {
     /// The entropy of whether a unit is active.
     OnOff(OnOffEntropy),
     /// How much the entropy of the network's predictions falls without a unit; a pass over the images for
-    /// each unit. Measured to be destructive: an ablation.
+    /// each unit. Of single weights (`granularity = "weight"`) the same to first order. Measured to be
+    /// destructive: an ablation.
     Output(OutputEntropy),
 }
 
@@ -480,6 +482,9 @@ pub struct OnOffEntropy {}
 pub struct OutputEntropy {
     /// Which entropy of the predictions.
     pub of: PredictionEntropy,
+    /// Of single weights: whether those go first that lower the entropy, and not those that change it least.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub signed: bool,
 }
 
 /// An entropy of the predictions.

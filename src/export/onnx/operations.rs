@@ -60,6 +60,10 @@ impl Writer<'_> {
             Op::AdaptiveAvgPool2d(pool) => self.adaptive_avg_pool2d(name, pool, inputs[0]),
             Op::Upsample2d(upsample) => self.upsample2d(name, upsample, names[0]),
             Op::Slice(slice) => self.slice(name, slice, names[0]),
+            Op::PixelShuffle(shuffle) => {
+                let squares = vec![text("mode", "CRD"), int("blocksize", shuffle.factor)];
+                self.node("DepthToSpace", name, &names, squares)
+            }
             Op::ChannelShuffle(shuffle) => self.channel_shuffle(name, shuffle, inputs[0], output),
             Op::PadChannels(pad) => self.pad_channels(name, pad, inputs[0]),
             Op::Conv1d(conv) => self.conv1d(name, conv, names[0]),

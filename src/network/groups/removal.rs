@@ -167,6 +167,7 @@ impl Left<'_> {
             | Op::Concat(_)
             | Op::Slice(_)
             | Op::ChannelShuffle(_)
+            | Op::PixelShuffle(_)
             | Op::PadChannels(_)
             | Op::Flatten(_)
             | Op::Dropout(_)

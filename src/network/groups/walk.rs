@@ -61,6 +61,7 @@ impl<'a> Walk<'a> {
             }
             Op::Slice(slice) => sliced(slice, input()),
             Op::ChannelShuffle(shuffle) => self.channel_shuffle(shuffle.groups, input()),
+            Op::PixelShuffle(shuffle) => self.pixel_shuffle(shuffle.run(), shape(0)[0], input()),
             Op::PadChannels(pad) => self.pad_channels(pad, input()),
             Op::MaxPool2d(_) | Op::AvgPool2d(_) | Op::AdaptiveAvgPool2d(_) | Op::Upsample2d(_) => {
                 self.along(input(), 0, shape(0)[0])
@@ -343,6 +344,17 @@ impl<'a> Walk<'a> {
         self.unite_runs(ids, run);
         let dealt = (0..ids.len()).map(|place| ids[place % groups * run + place / groups]);
         Edge::channels(dealt.collect()).silent_as(input.silent)
+    }
+
+    /// The channels that become the squares of one go together.
+    fn pixel_shuffle(&mut self, run: u32, channels: u32, input: &Edge) -> Edge {
+        let edge = self.along(input, 0, channels);
+        let runs = edge.ids.chunks_exact(run as usize);
+        let firsts = runs.map(|run| {
+            run.iter().for_each(|&id| self.identities.unite(run[0], id));
+            run[0]
+        });
+        Edge::channels(firsts.collect()).silent_as(edge.silent)
     }
 
     /// Channels of zeros are removable, and nothing of them is stored.

@@ -1,4 +1,4 @@
-//! Operations that move whole channels and compute nothing.
+//! Operations that move channels and compute nothing.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,35 @@ impl ChannelShuffle {
             }
             None => Err("it takes channels".to_owned()),
         }
+    }
+}
+
+/// Lays runs of `factor²` channels out as squares of one channel (Shi et al. 2016, sub-pixel convolution):
+/// `[C · r², H, W]` to `[C, H · r, W · r]`, where channel `c · r² + i · r + j` is row `i`, column `j` of each
+/// square, as PyTorch's `PixelShuffle` has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct PixelShuffle {
+    /// By how much height and width grow.
+    pub factor: u32,
+}
+
+impl PixelShuffle {
+    /// Channels that one is made of.
+    pub fn run(&self) -> u32 {
+        self.factor.saturating_mul(self.factor)
+    }
+
+    pub(super) fn output(&self, input: &[u32]) -> Result<Shape, String> {
+        let [channels, height, width] = *input else {
+            return Err("it takes channels of images".to_owned());
+        };
+        if self.run() == 0 || !channels.is_multiple_of(self.run()) {
+            return Err(format!("{channels} channels are not runs of {}", self.run()));
+        }
+        let grown =
+            |extent: u32| extent.checked_mul(self.factor).ok_or("the image would be too large");
+        Ok(vec![channels / self.run(), grown(height)?, grown(width)?])
     }
 }
 

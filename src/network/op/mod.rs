@@ -28,7 +28,7 @@ mod upsample2d;
 pub use activation::{Gelu, HardSigmoid, HardSwish, LeakyRelu, Relu, Relu6, Sigmoid, Silu, Tanh};
 pub use attention::Attention;
 pub use batch_norm::BatchNorm;
-pub use channels::{ChannelShuffle, PadChannels};
+pub use channels::{ChannelShuffle, PadChannels, PixelShuffle};
 pub use conv_transpose2d::ConvTranspose2d;
 pub use conv1d::{Conv1d, MaxPool1d};
 pub use conv2d::Conv2d;
@@ -229,6 +229,8 @@ ops! {
     Slice "slice";
     /// Deals channels out in turn.
     ChannelShuffle "channel-shuffle";
+    /// Lays channels out as squares.
+    PixelShuffle "pixel-shuffle";
     /// Channels of zeros before and after.
     PadChannels "pad-channels";
     /// `[channels, height, width]` to `[channels · height · width]`.
@@ -306,6 +308,7 @@ impl Op {
             | Self::Concat(_)
             | Self::Slice(_)
             | Self::ChannelShuffle(_)
+            | Self::PixelShuffle(_)
             | Self::PadChannels(_)
             | Self::Flatten(_)
             | Self::Dropout(_)
@@ -366,6 +369,7 @@ impl Op {
             Self::Upsample2d(upsample) => upsample.output(input),
             Self::Slice(slice) => slice.output(input),
             Self::ChannelShuffle(shuffle) => shuffle.output(input),
+            Self::PixelShuffle(shuffle) => shuffle.output(input),
             Self::PadChannels(pad) => pad.output(input),
             Self::Conv1d(conv) => conv.output(input),
             Self::MaxPool1d(pool) => pool.output(input),
@@ -437,6 +441,7 @@ impl Op {
             | Self::Concat(_)
             | Self::Slice(_)
             | Self::ChannelShuffle(_)
+            | Self::PixelShuffle(_)
             | Self::PadChannels(_)
             | Self::Flatten(_)
             | Self::Dropout(_)
@@ -537,6 +542,7 @@ mod tests {
         check(padded, &[3, 5, 6], Ok(&[8, 11, 13]));
         check(Slice { axis: 0, from: 1, to: 3 }, &[4, 5, 5], Ok(&[2, 5, 5]));
         check(ChannelShuffle { groups: 2 }, &[6, 5, 5], Ok(&[6, 5, 5]));
+        check(PixelShuffle { factor: 2 }, &[12, 5, 4], Ok(&[3, 10, 8]));
         check(PadChannels { before: 1, after: 2 }, &[6, 5, 5], Ok(&[9, 5, 5]));
         check(Dropout { p: 0.1 }, &[3, 5], Ok(&[3, 5]));
         check(Flatten {}, &[3, 5, 2], Ok(&[30]));
@@ -633,6 +639,8 @@ mod tests {
             Err("3..5 is no part of 4 values along axis 0"),
         );
         check(ChannelShuffle { groups: 4 }, &[6, 1, 1], Err("6 channels are not 4 equal runs"));
+        check(PixelShuffle { factor: 2 }, &[6, 1, 1], Err("6 channels are not runs of 4"));
+        check(PixelShuffle { factor: 2 }, &[4], Err("it takes channels of images"));
         check(
             Conv2d { groups: 2, ..Conv2d::new(3, 8, 5) },
             &[3, 9, 9],
@@ -695,6 +703,7 @@ mod tests {
         counts(BatchNorm::new(3), &[&[3, 4, 4]], (0, 48));
         counts(Add {}, &[&[3, 4], &[3, 4], &[3, 4]], (0, 24));
         counts(ChannelShuffle { groups: 3 }, &[&[3, 4, 4]], (0, 0));
+        counts(PixelShuffle { factor: 2 }, &[&[8, 4, 4]], (0, 0));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use crate::network::op::{
     AdaptiveAvgPool2d, Add, Attention, AvgPool2d, BatchNorm, ChannelShuffle, Columns, Concat,
     Conv1d, Conv2d, ConvTranspose2d, Dropout, Embedding, Flatten, Gelu, Gru, HardSigmoid,
     HardSwish, LayerNorm, LeakyRelu, Linear, Lstm, MaxPool1d, MaxPool2d, Mul, PadChannels,
-    PoolSteps, Positions, Relu, Relu6, Sigmoid, Silu, Slice, Softmax, Tanh, Transpose, Upsample2d,
+    PixelShuffle, PoolSteps, Positions, Relu, Relu6, Sigmoid, Silu, Slice, Softmax, Tanh,
+    Transpose, Upsample2d,
 };
 use crate::network::{Network, Op, Shape};
 
@@ -238,6 +239,7 @@ impl Builder {
                 Slice { axis: slice.axis, from: slice.from, to: slice.to }.into()
             }
             Layer::ChannelShuffle(shuffle) => ChannelShuffle { groups: shuffle.groups }.into(),
+            Layer::PixelShuffle(shuffle) => PixelShuffle { factor: shuffle.factor }.into(),
             Layer::PadChannels(pad) => PadChannels { before: pad.before, after: pad.after }.into(),
             Layer::Embedding(embedding) => {
                 Embedding { rows: self.network.tokens().unwrap_or(0), features: embedding.features }
@@ -385,6 +387,7 @@ fn naming(layer: &Layer) -> (&'static str, &'static str, Option<&str>) {
         Layer::Resize2d(layer) => ("resize2d", "resize", &layer.name),
         Layer::Slice(layer) => ("slice", "slice", &layer.name),
         Layer::ChannelShuffle(layer) => ("channel-shuffle", "shuffle", &layer.name),
+        Layer::PixelShuffle(layer) => ("pixel-shuffle", "pixels", &layer.name),
         Layer::PadChannels(layer) => ("pad-channels", "pad", &layer.name),
         Layer::Flatten(layer) => ("flatten", "flatten", &layer.name),
         Layer::Dropout(layer) => ("dropout", "dropout", &layer.name),
@@ -503,11 +506,12 @@ mod tests {
             { hard-swish = {} }, { hard-sigmoid = {} }, { softmax = {} },
             { resize2d = { height = 4, width = 6, mode = 'nearest' } },
             { channel-shuffle = { groups = 3 } }, { pad-channels = { after = 2 } },
+            { pixel-shuffle = { factor = 2 } }, { conv2d = { channels = 8, kernel = 2, stride = 2 } },
             { slice = { from = 1, to = 5 } }, { layer-norm = {} }, { linear = { features = 3 } },
             { flatten = {} }, { dropout = {} }, { classifier = { bias = false } },
         ]";
         let built = table(text, &[2, 8, 8]);
-        assert_eq!(built.len(), 22);
+        assert_eq!(built.len(), 24);
         assert_eq!(built.last().unwrap(), "classifier1 linear 10 480");
     }
 

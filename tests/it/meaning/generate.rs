@@ -381,6 +381,9 @@ fn agree(prune: &mut Map<String, Value>) {
             prune.remove(key);
         }
     }
+    if let Some(output) = prune["criterion"].pointer_mut("/max-entropy/variant/output") {
+        output.as_object_mut().expect("settings").remove("signed");
+    }
     if prune.get("budget").is_some_and(|budget| *budget == json!({})) {
         prune.remove("budget");
     }

@@ -7,7 +7,7 @@ use graftwork::experiment::spec::{
 use graftwork::network::groups::groups;
 use graftwork::network::op::{
     Attention, BatchNorm, ChannelShuffle, Concat, Conv2d, Flatten, LayerNorm, Linear, Mul,
-    PoolSteps, Relu, Sigmoid, Slice, StepPooling,
+    PixelShuffle, PoolSteps, Relu, Sigmoid, Slice, StepPooling,
 };
 use graftwork::network::{Network, zoo};
 use rand::RngExt;
@@ -396,7 +396,15 @@ fn channels_keep_their_identity_wherever_they_go() {
         network.push_from("glu", Mul {}, &[value, gate]);
         3
     });
-    for (name, network) in [("roll", roll), ("flip", flip), ("shuffle", shuffle), ("glu", glu)] {
+    let pixels = build(&|network, _| {
+        network.push("wide", Conv2d::new(6, 16, 1));
+        network.push("pixels", PixelShuffle { factor: 2 });
+        network.push("small", Conv2d { stride: 2, ..Conv2d::new(4, 6, 2) });
+        6
+    });
+    let cases =
+        [("roll", roll), ("flip", flip), ("shuffle", shuffle), ("glu", glu), ("pixels", pixels)];
+    for (name, network) in cases {
         let removals = (0..20).filter(|&seed| masked_like_removed(network.clone(), seed));
         assert!(removals.count() > 10, "{name}: units of it can go");
     }
