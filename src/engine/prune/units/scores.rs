@@ -173,3 +173,27 @@ fn squares(tensor: &Tensor) -> Vec<Vec<f64>> {
     }
     vec![of_rows, of_columns]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{normal, stream};
+
+    /// Against 64 bits throughout, where one pass has several parts and the last is not full.
+    #[test]
+    fn squares_are_summed_along_both_axes_whatever_their_number() {
+        for shape in
+            [&[5][..], &[3, 4], &[3, 4, 2, 1], &[70, 301, 3, 3], &[2, 200_000], &[90_001, 3]]
+        {
+            let values = normal(shape, 1.0, &mut stream(0, "squares", 0));
+            let exact = values.to_kind(Kind::Double).square();
+            for (axis, sums) in squares(&values).iter().enumerate() {
+                let expected = sums_along(&exact, axis);
+                assert_eq!(sums.len(), expected.len());
+                for (found, expected) in sums.iter().zip(expected) {
+                    assert!((found / expected - 1.0).abs() < 1e-6, "{shape:?}: {found} {expected}");
+                }
+            }
+        }
+    }
+}
