@@ -249,7 +249,7 @@ fn nothing_but_its_readers_depends_on_a_unit() {
         let fill = |model: &Model, part: &dyn Fn(Part) -> bool, value: f64| {
             let slices = units.iter().flat_map(|unit| unit.slices());
             for slice in slices.filter(|slice| part(slice.part)) {
-                let parameter = &model.params()[&*slice.param];
+                let parameter = &model.params()[slice.place];
                 if parameter.role.is_trainable() {
                     let indices: Vec<i64> = slice.indices.iter().map(|&i| i64::from(i)).collect();
                     let axis = slice.axis as i64;
