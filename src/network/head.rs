@@ -179,7 +179,7 @@ fn passed(node: &Node, axis: usize, shapes: &[Shape]) -> Option<Vec<(usize, usiz
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::groups::{Part, groups};
+    use crate::network::groups::{Part, Unit, groups};
     use crate::network::op::{
         AdaptiveAvgPool2d, Add, BatchNorm, Columns, Concat, Flatten, Interpolation, Linear,
         MaxPool2d, Mul, PoolSteps, Relu, Sigmoid, StepPooling, Upsample2d,
@@ -209,7 +209,7 @@ mod tests {
         }
         // What a class is made by stays when units go: heads only read them.
         let groups = groups(network).unwrap();
-        let slices = groups.iter().flat_map(|group| &group.units).flat_map(|unit| &unit.slices);
+        let slices = groups.iter().flat_map(|group| &group.units).flat_map(Unit::slices);
         for slice in slices.filter(|slice| network.heads().contains(&slice.node)) {
             assert_eq!(slice.part, Part::Reads, "{}", slice.param);
         }

@@ -161,8 +161,8 @@ fn output(model: &Model, groups: &[&Group], images: &Tensor, of: PredictionEntro
 /// The network with everything zero that a unit has.
 fn silenced(model: &Model, unit: &Unit) -> Model {
     let silenced = model.duplicate();
-    for slice in &unit.slices {
-        let parameter = &silenced.params()[&*slice.param];
+    for slice in unit.slices() {
+        let parameter = &silenced.params()[slice.place];
         if parameter.role.is_trainable() {
             let indices: Vec<i64> = slice.indices.iter().map(|&index| i64::from(index)).collect();
             let index = Tensor::from_slice(&indices).to_device(model.device());

@@ -273,7 +273,7 @@ fn whole_units(
                     let params: Vec<&str> = trainable(model).collect();
                     let values = by_gradient(criterion, model, &params, sample);
                     let by_param = params.iter().map(|&param| param.to_owned()).zip(values);
-                    scores::summed(&by_param.collect(), candidates.groups())
+                    scores::summed(model, &by_param.collect(), candidates.groups())
                 }
             };
             let units = candidates.choose(model, &scores, target, &goals)?;

@@ -1,7 +1,5 @@
 //! What has to stay so that nothing is emptied.
 
-use std::collections::BTreeMap;
-
 use super::{Dependencies, Unit};
 
 /// Counts what is left on every edge of a network while units go, and holds the last ones back.
@@ -26,7 +24,7 @@ impl Floors {
             Self { edges: Vec::new(), uses: vec![Vec::new(); dependencies.roots.len()] };
         let outputs = dependencies.edges.iter().enumerate();
         let outputs = outputs.map(|(node, edge)| (node, &*edge.ids));
-        let inner = dependencies.inner.iter().map(|(node, ids)| (*node, ids.as_slice()));
+        let inner = dependencies.inner.iter().map(|(node, ids)| (*node, &**ids));
         for (node, ids) in outputs.chain(inner) {
             let fraction = least(node);
             // What passes its input on has the floor of the input.
@@ -41,15 +39,16 @@ impl Floors {
     }
 
     fn watch(&mut self, dependencies: &Dependencies<'_>, ids: &[usize], fraction: f64) {
-        let mut counts: BTreeMap<usize, u32> = BTreeMap::new();
+        let edge = self.edges.len();
         for &id in ids {
-            *counts.entry(dependencies.roots[id]).or_default() += 1;
+            let uses = &mut self.uses[dependencies.roots[id]];
+            match uses.last_mut() {
+                Some((last, count)) if *last == edge => *count += 1,
+                _ => uses.push((edge, 1)),
+            }
         }
         let channels = ids.len() as u32;
         let least = (fraction * f64::from(channels) - 1e-9).ceil().max(1.0) as u32;
-        for (root, count) in counts {
-            self.uses[root].push((self.edges.len(), count));
-        }
         self.edges.push(Left { channels, least });
     }
 

@@ -13,11 +13,11 @@ pub(super) struct Edge {
 }
 
 impl Edge {
-    pub(super) fn new(axis: usize, ids: Vec<usize>) -> Self {
-        Self { axis, ids: ids.into(), silent: true }
+    pub(super) fn new(axis: usize, ids: Arc<[usize]>) -> Self {
+        Self { axis, ids, silent: true }
     }
 
-    pub(super) fn channels(ids: Vec<usize>) -> Self {
+    pub(super) fn channels(ids: Arc<[usize]>) -> Self {
         Self::new(0, ids)
     }
 
@@ -37,7 +37,7 @@ impl Edge {
         let after: u32 = shape[self.axis + 1..].iter().product();
         let repeated = |id: &usize| std::iter::repeat_n(*id, after as usize);
         let block: Vec<usize> = self.ids.iter().flat_map(repeated).collect();
-        Self::channels(block.repeat(before as usize)).silent_as(self.silent)
+        Self::channels(block.repeat(before as usize).into()).silent_as(self.silent)
     }
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Identities {
 }
 
 impl Identities {
-    pub(super) fn fresh(&mut self, count: u32) -> Vec<usize> {
+    pub(super) fn fresh(&mut self, count: u32) -> Arc<[usize]> {
         let first = self.parents.len();
         let last = first + count as usize;
         self.parents.extend(first..last);

@@ -19,9 +19,10 @@ mod identities;
 mod removal;
 #[cfg(test)]
 mod tests;
+mod units;
 mod walk;
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 pub use floors::Floors;
@@ -38,7 +39,7 @@ pub struct Dependencies<'a> {
     shapes: Vec<Shape>,
     edges: Vec<Edge>,
     /// Units that no edge carries, with their node.
-    inner: Vec<(usize, Vec<usize>)>,
+    inner: Vec<(usize, Arc<[usize]>)>,
     /// The identity that each identity has come to be.
     roots: Vec<usize>,
     groups: Vec<Group>,
@@ -70,22 +71,38 @@ pub struct Activation {
 pub struct Unit {
     /// Its channels in the output of [`Group::activation`].
     pub channels: Vec<u32>,
-    /// Everything of it that is stored, in the order of the nodes.
-    pub slices: Vec<Slice>,
+    /// What its slices are cut from; shared by units that are built alike.
+    cuts: Arc<[Cut]>,
+    /// The indices of all slices in a row.
+    indices: Vec<u32>,
     root: usize,
 }
 
-/// A part of a parameter or buffer.
+/// What a slice is cut from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slice {
+struct Cut {
+    place: usize,
+    node: usize,
+    param: Arc<str>,
+    axis: usize,
+    part: Part,
+    /// Where the slice's indices are among those of a unit.
+    range: Range<usize>,
+}
+
+/// A part of a parameter or buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice<'u> {
+    /// Index of the parameter or buffer in [`Network::params`].
+    pub place: usize,
     /// Index of the parameter's node.
     pub node: usize,
     /// Full name of the parameter or buffer.
-    pub param: Arc<str>,
-    /// The axis that is cut.
+    pub param: &'u str,
+    /// The axis that is cut: the first or the second.
     pub axis: usize,
     /// The indices along that axis, ascending.
-    pub indices: Vec<u32>,
+    pub indices: &'u [u32],
     /// What the slice does for the unit.
     pub part: Part,
 }
@@ -101,15 +118,17 @@ pub enum Part {
     Reads,
 }
 
-/// A slice of one index that goes with an identity.
-#[derive(Debug, Clone, Copy)]
+/// The identities along an axis of a parameter.
+#[derive(Debug)]
 struct Note {
-    id: usize,
     node: usize,
     param: &'static str,
     axis: usize,
-    index: u32,
     part: Part,
+    /// One for each index; for some layers more, which begin anew after a run.
+    ids: Arc<[usize]>,
+    /// Indices along the axis.
+    run: usize,
 }
 
 /// The groups of a network, in the order of their first producer.
@@ -132,7 +151,7 @@ impl<'a> Dependencies<'a> {
         let Walk { identities, notes, edges, inner, .. } = Walk::over(network, &shapes);
         let (roots, pinned) = identities.resolved();
         let mut dependencies = Self { network, shapes, edges, inner, roots, groups: Vec::new() };
-        dependencies.groups = dependencies.collect(&notes, &pinned);
+        dependencies.groups = dependencies.collect(notes, &pinned);
         Ok(dependencies)
     }
 
@@ -145,110 +164,18 @@ impl<'a> Dependencies<'a> {
     pub fn network(&self) -> &'a Network {
         self.network
     }
-
-    fn collect(&self, notes: &[Note], pinned: &[bool]) -> Vec<Group> {
-        let mut names = Names { network: self.network, known: BTreeMap::new() };
-        // Units compete with those that the same layers make.
-        let mut by_producers: BTreeMap<Vec<usize>, Vec<Unit>> = BTreeMap::new();
-        for mut notes in self.by_root(notes, pinned) {
-            let root = self.roots[notes[0].id];
-            notes.sort_unstable_by_key(Note::place);
-            let mut producers: Vec<usize> = notes
-                .iter()
-                .filter(|note| note.part == Part::Makes)
-                .map(|note| note.node)
-                .collect();
-            producers.dedup();
-            // What nothing makes (channels of zeros that are read) is no unit.
-            if !producers.is_empty() {
-                let slices = notes
-                    .chunk_by(|one, other| one.slice() == other.slice())
-                    .flat_map(|notes| names.slices(notes))
-                    .collect();
-                let unit = Unit { channels: Vec::new(), slices, root };
-                by_producers.entry(producers).or_default().push(unit);
-            }
-        }
-        let mut groups: Vec<Group> = by_producers
-            .into_iter()
-            .map(|(producers, units)| self.group(producers, units))
-            .collect();
-        groups.sort_by_key(|group| group.producers[0]);
-        groups
-    }
-
-    /// The notes of each identity that may go, in the order of the identities.
-    fn by_root(&self, notes: &[Note], pinned: &[bool]) -> impl Iterator<Item = Vec<Note>> {
-        let mut by_root: Vec<Vec<Note>> = vec![Vec::new(); self.roots.len()];
-        for note in notes.iter().filter(|note| !pinned[note.id]) {
-            by_root[self.roots[note.id]].push(*note);
-        }
-        by_root.into_iter().filter(|notes| !notes.is_empty())
-    }
-
-    fn group(&self, producers: Vec<usize>, mut units: Vec<Unit>) -> Group {
-        let is_one: BTreeMap<usize, usize> =
-            units.iter().enumerate().map(|(place, unit)| (unit.root, place)).collect();
-        let carries = |node: &usize| {
-            self.edges[*node].ids.iter().any(|&id| is_one.contains_key(&self.roots[id]))
-        };
-        let last = *producers.last().expect("a unit has a producer");
-        let function = (last..self.edges.len())
-            .find(|node| self.network.nodes[*node].op.is_activation() && carries(node));
-        let node = function.or(Some(last)).filter(carries);
-        let activation = node.map(|node| Activation { node, axis: self.edges[node].axis });
-        for (channel, id) in node.iter().flat_map(|&node| self.edges[node].ids.iter().enumerate()) {
-            if let Some(&place) = is_one.get(&self.roots[*id]) {
-                units[place].channels.push(channel as u32);
-            }
-        }
-        Group { producers, activation, units }
-    }
 }
 
-impl Note {
-    /// What a unit's notes are ordered by.
-    fn place(&self) -> (usize, usize, &'static str, Part, u32) {
-        (self.node, self.axis, self.param, self.part, self.index)
-    }
-
-    /// What the notes of one slice have in common.
-    fn slice(&self) -> (usize, usize, &'static str, Part) {
-        (self.node, self.axis, self.param, self.part)
-    }
-}
-
-/// The full names of parameters, each made once.
-struct Names<'a> {
-    network: &'a Network,
-    /// By node and name within it: one for each domain that has its own copy.
-    known: BTreeMap<(usize, &'static str), Vec<Arc<str>>>,
-}
-
-impl Names<'_> {
-    /// The slice that some notes are, in each copy of the parameter.
-    fn slices(&mut self, notes: &[Note]) -> Vec<Slice> {
-        let Note { node, axis, param, part, .. } = notes[0];
-        let mut indices: Vec<u32> = notes.iter().map(|note| note.index).collect();
-        indices.dedup();
-        let network = self.network;
-        let names = self.known.entry((node, param)).or_insert_with(|| {
-            let is_specific = network.nodes[node].specific;
-            let copies: Vec<Option<usize>> = if is_specific {
-                (0..network.domains.len()).map(Some).collect()
-            } else {
-                vec![None]
-            };
-            let name = |domain: Option<usize>| network.param_name(node, domain, param).into();
-            copies.into_iter().map(name).collect()
-        });
-        let slice = |param: &Arc<str>| Slice {
-            node,
-            param: param.clone(),
-            axis,
-            indices: indices.clone(),
-            part,
-        };
-        names.iter().map(slice).collect()
+impl Unit {
+    /// Everything of it that is stored, in the order of the nodes.
+    pub fn slices(&self) -> impl Iterator<Item = Slice<'_>> {
+        self.cuts.iter().map(|cut| Slice {
+            place: cut.place,
+            node: cut.node,
+            param: &cut.param,
+            axis: cut.axis,
+            indices: &self.indices[cut.range.clone()],
+            part: cut.part,
+        })
     }
 }

@@ -1,6 +1,5 @@
 //! The network that lacks some units.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use indexmap::IndexMap;
@@ -44,31 +43,27 @@ impl Dependencies<'_> {
         &self,
         units: impl IntoIterator<Item = &'u Unit>,
     ) -> IndexMap<String, Vec<(usize, Vec<u32>)>> {
-        let shapes: BTreeMap<String, Vec<u32>> = self
-            .network
-            .params()
-            .into_iter()
-            .map(|param| (param.name, param.param.shape))
-            .collect();
-        let mut stays: IndexMap<&str, BTreeMap<usize, Vec<bool>>> = IndexMap::new();
-        for slice in units.into_iter().flat_map(|unit| &unit.slices) {
-            let extent = || shapes[&*slice.param][slice.axis] as usize;
-            let axes = stays.entry(&*slice.param).or_default();
-            let stays = axes.entry(slice.axis).or_insert_with(|| vec![true; extent()]);
-            for &index in &slice.indices {
+        let params = self.network.params();
+        // By parameter and axis, for each index whether it stays; empty where all do.
+        let mut stays: Vec<[Vec<bool>; 2]> = params.iter().map(|_| Default::default()).collect();
+        for slice in units.into_iter().flat_map(Unit::slices) {
+            let stays = &mut stays[slice.place][slice.axis];
+            if stays.is_empty() {
+                *stays = vec![true; params[slice.place].param.shape[slice.axis] as usize];
+            }
+            for &index in slice.indices {
                 stays[index as usize] = false;
             }
         }
-        let indices = |stays: Vec<bool>| {
+        let indices = |stays: Vec<bool>| -> Vec<u32> {
             (0..).zip(stays).filter(|(_, stays)| *stays).map(|(index, _)| index).collect()
         };
-        stays
-            .into_iter()
-            .map(|(param, axes)| {
-                let axes = axes.into_iter().map(|(axis, stays)| (axis, indices(stays)));
-                (param.to_owned(), axes.collect())
-            })
-            .collect()
+        let cuts = stays.into_iter().map(|axes| {
+            let cut = axes.into_iter().enumerate().filter(|(_, stays)| !stays.is_empty());
+            cut.map(|(axis, stays)| (axis, indices(stays))).collect()
+        });
+        let named = params.into_iter().map(|param| param.name).zip(cuts);
+        named.filter(|(_, cuts): &(_, Vec<_>)| !cuts.is_empty()).collect()
     }
 }
 

@@ -7,11 +7,8 @@ use crate::network::op::{
 
 #[track_caller]
 fn check(unit: &Unit, expected: &[(&str, usize, &[u32], Part)]) {
-    let slices: Vec<(&str, usize, &[u32], Part)> = unit
-        .slices
-        .iter()
-        .map(|slice| (&*slice.param, slice.axis, slice.indices.as_slice(), slice.part))
-        .collect();
+    let slices: Vec<(&str, usize, &[u32], Part)> =
+        unit.slices().map(|slice| (slice.param, slice.axis, slice.indices, slice.part)).collect();
     assert_eq!(slices, expected);
 }
 
@@ -123,10 +120,9 @@ fn the_second_layer_of_a_recurrent_network_reads_the_first() {
     network.push("fc", Linear::new(6, 2));
     let groups = groups(&network).unwrap();
     let reads: Vec<(&str, &[u32])> = groups[0].units[2]
-        .slices
-        .iter()
+        .slices()
         .filter(|slice| slice.part == Part::Reads && slice.param.contains("_ih"))
-        .map(|slice| (&*slice.param, slice.indices.as_slice()))
+        .map(|slice| (slice.param, slice.indices))
         .collect();
     let read: &[u32] = &[2, 5];
     assert_eq!(reads, [("lstm.weight_ih_l1", read), ("lstm.weight_ih_l1_reverse", read)]);
@@ -246,7 +242,7 @@ fn a_residual_sum_ties_the_layers_that_it_adds() {
     });
     assert_eq!(summary(&network), [(vec!["stem", "conv2"], 4), (vec!["conv1"], 3)]);
     let groups = groups(&network).unwrap();
-    let readers: Vec<&str> = groups[0].units[3].slices.iter().map(|slice| &*slice.param).collect();
+    let readers: Vec<&str> = groups[0].units[3].slices().map(|slice| slice.param).collect();
     let expected =
         ["stem.bias", "stem.weight", "conv1.weight", "conv2.bias", "conv2.weight", "fc.weight"];
     assert_eq!(readers, expected);
@@ -260,8 +256,8 @@ fn joined_channels_keep_their_places() {
     });
     assert_eq!(summary(&network), [(vec!["stem"], 4), (vec!["conv"], 2)]);
     let groups = groups(&network).unwrap();
-    let fc = groups[0].units[1].slices.last().unwrap();
-    assert_eq!((&*fc.param, fc.indices.as_slice()), ("fc.weight", &[3][..]));
+    let fc = groups[0].units[1].slices().last().unwrap();
+    assert_eq!((fc.param, fc.indices), ("fc.weight", &[3][..]));
 }
 
 #[test]
@@ -373,8 +369,8 @@ fn what_would_change_others_by_going_stays() {
         assert_eq!(summary(&network), [(vec!["fc2"], 6)]);
         let groups = groups(&network).unwrap();
         assert_eq!((groups[0].units.len(), tap(&groups[0]).1), (6, 1));
-        let fc3 = groups[0].units[2].slices.last().unwrap();
-        assert_eq!((&*fc3.param, fc3.axis, fc3.indices.as_slice()), ("fc3.weight", 1, &[2][..]));
+        let fc3 = groups[0].units[2].slices().last().unwrap();
+        assert_eq!((fc3.param, fc3.axis, fc3.indices), ("fc3.weight", 1, &[2][..]));
     }
 }
 
@@ -387,7 +383,7 @@ fn a_layer_across_positions_keeps_the_features_of_all_of_them() {
     network.push("fc", Linear::new(40, 2));
     let groups = groups(&network).unwrap();
     assert_eq!(summary(&network), [(vec!["rows"], 5)]);
-    let fc = groups[0].units[1].slices.last().unwrap();
+    let fc = groups[0].units[1].slices().last().unwrap();
     assert_eq!(fc.indices, [1, 6, 11, 16, 21, 26, 31, 36]);
 }
 

@@ -1,5 +1,7 @@
 //! One walk over the network: what each operation does to the channels that it reads.
 
+use std::sync::Arc;
+
 use super::identities::{Edge, Identities};
 use super::{Note, Part};
 use crate::network::op::{
@@ -15,7 +17,7 @@ pub(super) struct Walk<'a> {
     /// The output of each node.
     pub(super) edges: Vec<Edge>,
     /// Units that no edge carries: the heads of an attention, with its node.
-    pub(super) inner: Vec<(usize, Vec<usize>)>,
+    pub(super) inner: Vec<(usize, Arc<[usize]>)>,
 }
 
 impl<'a> Walk<'a> {
@@ -69,7 +71,7 @@ impl<'a> Walk<'a> {
             Op::Flatten(_) => input().flatten(shape(0)),
             Op::Conv1d(conv) => {
                 let read = self.along(input(), 0, conv.inputs);
-                self.reads(index, "weight", &read.ids);
+                self.note(index, ("weight", 1), Part::Reads, &read.ids);
                 Edge::channels(self.rows(index, conv.outputs))
             }
             Op::MaxPool1d(_) => self.along(input(), 0, shape(0)[0]),
@@ -89,9 +91,27 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn note(&mut self, id: usize, node: usize, slice: (&'static str, usize, usize), part: Part) {
-        let (param, axis, index) = slice;
-        self.notes.push(Note { id, node, param, axis, index: index as u32, part });
+    /// Notes the identities along an axis of a parameter: one for each index.
+    fn note(
+        &mut self,
+        node: usize,
+        (param, axis): (&'static str, usize),
+        part: Part,
+        ids: &Arc<[usize]>,
+    ) {
+        self.note_runs(node, (param, axis), part, ids, ids.len());
+    }
+
+    /// Notes identities that come run by run, each along the same indices.
+    fn note_runs(
+        &mut self,
+        node: usize,
+        (param, axis): (&'static str, usize),
+        part: Part,
+        ids: &Arc<[usize]>,
+        run: usize,
+    ) {
+        self.notes.push(Note { node, param, axis, part, ids: ids.clone(), run });
     }
 
     /// Channels that cannot be removed.
@@ -119,31 +139,20 @@ impl<'a> Walk<'a> {
 
     fn linear(&mut self, node: usize, linear: &Linear, input: &Edge, axis: usize) -> Edge {
         let read = self.along(input, axis, linear.inputs);
-        self.reads(node, "weight", &read.ids);
+        self.note(node, ("weight", 1), Part::Reads, &read.ids);
         Edge::new(axis, self.rows(node, linear.outputs))
-    }
-
-    /// Notes the column of a weight that reads each identity.
-    fn reads(&mut self, node: usize, weight: &'static str, ids: &[usize]) {
-        for (column, &id) in ids.iter().enumerate() {
-            self.note(id, node, (weight, 1, column), Part::Reads);
-        }
     }
 
     /// Each feature is a column of the table.
     fn embedding(&mut self, node: usize, features: u32) -> Edge {
-        let ids = self.identities.fresh(features);
-        for (column, &id) in ids.iter().enumerate() {
-            self.note(id, node, ("weight", 1, column), Part::Makes);
-        }
-        Edge::new(1, ids)
+        let edge = Edge::new(1, self.identities.fresh(features));
+        self.note(node, ("weight", 1), Part::Makes, &edge.ids);
+        edge
     }
 
     fn positions(&mut self, node: usize, features: u32, input: &Edge) -> Edge {
         let edge = self.along(input, 1, features);
-        for (column, &id) in edge.ids.iter().enumerate() {
-            self.note(id, node, ("weight", 1, column), Part::Carries);
-        }
+        self.note(node, ("weight", 1), Part::Carries, &edge.ids);
         edge
     }
 
@@ -164,41 +173,38 @@ impl<'a> Walk<'a> {
         let params = self.network.nodes[node].op.params();
         let is_bidirectional = params.iter().any(|param| param.name.ends_with("_reverse"));
         let directions = 1 + usize::from(is_bidirectional);
+        let states: Arc<[usize]> = units.repeat(directions).into();
         for param in &params {
-            for row in 0..param.shape[0] as usize {
-                self.note(units[row % units.len()], node, (param.name, 0, row), Part::Makes);
-            }
-            let read_by_weight: &[usize] = match param.name {
+            let gates = param.shape[0] / hidden;
+            let rows = units.repeat(gates as usize).into();
+            self.note(node, (param.name, 0), Part::Makes, &rows);
+            let read = match param.name {
                 "weight_ih_l0" | "weight_ih_l0_reverse" => &read.ids,
-                name if name.starts_with("weight_ih") => &units.repeat(directions),
+                name if name.starts_with("weight_ih") => &states,
                 name if name.starts_with("weight_hh") => &units,
-                _ => &[],
+                _ => continue,
             };
-            self.reads(node, param.name, read_by_weight);
+            self.note(node, (param.name, 1), Part::Reads, read);
         }
-        Edge::new(1, units.repeat(directions))
+        Edge::new(1, states)
     }
 
     /// Heads are units of their own: the rows of their three projections, and the columns that read them.
     /// As many features are put out as are read, so that both are tied.
     fn attention(&mut self, node: usize, attention: &Attention, input: &Edge) -> Edge {
         let read = self.along(input, 1, attention.features);
-        self.reads(node, "in_proj_weight", &read.ids);
+        self.note(node, ("in_proj_weight", 1), Part::Reads, &read.ids);
         let heads = self.identities.fresh(attention.heads);
-        let (width, inner) = (attention.width() as usize, attention.inner() as usize);
-        for feature in 0..inner {
-            let head = heads[feature / width];
-            for row in (0..3).map(|projection| projection * inner + feature) {
-                self.note(head, node, ("in_proj_weight", 0, row), Part::Makes);
-                self.note(head, node, ("in_proj_bias", 0, row), Part::Makes);
-            }
-            self.note(head, node, ("out_proj.weight", 1, feature), Part::Reads);
-        }
+        let width = attention.width() as usize;
+        let inner: Arc<[usize]> =
+            heads.iter().flat_map(|&head| std::iter::repeat_n(head, width)).collect();
+        let projections = inner.repeat(3).into();
+        self.note(node, ("in_proj_weight", 0), Part::Makes, &projections);
+        self.note(node, ("in_proj_bias", 0), Part::Makes, &projections);
+        self.note(node, ("out_proj.weight", 1), Part::Reads, &inner);
         self.inner.push((node, heads));
-        for (row, &id) in read.ids.iter().enumerate() {
-            self.note(id, node, ("out_proj.weight", 0, row), Part::Makes);
-            self.note(id, node, ("out_proj.bias", 0, row), Part::Makes);
-        }
+        self.note(node, ("out_proj.weight", 0), Part::Makes, &read.ids);
+        self.note(node, ("out_proj.bias", 0), Part::Makes, &read.ids);
         Edge { silent: true, ..read }
     }
 
@@ -209,15 +215,13 @@ impl<'a> Walk<'a> {
         let outputs_per_group = conv.outputs as usize / groups;
         if conv.is_depthwise() {
             // Depthwise: every output channel is a function of one input channel.
-            let carried: Vec<usize> =
-                input.iter().flat_map(|&id| std::iter::repeat_n(id, outputs_per_group)).collect();
-            self.row_notes(&carried, node, Part::Carries);
-            return Edge::channels(carried);
+            let repeated = |&id: &usize| std::iter::repeat_n(id, outputs_per_group);
+            let carried = Edge::channels(input.iter().flat_map(repeated).collect());
+            self.note_rows(&carried.ids, node, Part::Carries);
+            return carried;
         }
         self.unite_runs(&input, per_group);
-        for (channel, &id) in input.iter().enumerate() {
-            self.note(id, node, ("weight", 1, channel % per_group), Part::Reads);
-        }
+        self.note_runs(node, ("weight", 1), Part::Reads, &input, per_group);
         let output = self.rows(node, conv.outputs);
         self.unite_runs(&output, outputs_per_group);
         Edge::channels(output)
@@ -226,30 +230,21 @@ impl<'a> Walk<'a> {
     /// As a convolution, with the input's channels along the weight's first axis.
     fn conv_transpose2d(&mut self, node: usize, conv: &ConvTranspose2d, input: &Edge) -> Edge {
         let edge = self.along(input, 0, conv.inputs);
-        let (input, groups, bias) = (&edge.ids, conv.groups as usize, conv.bias);
+        let (input, groups) = (&edge.ids, conv.groups as usize);
         let (per_group, outputs_per_group) = (input.len() / groups, conv.outputs as usize / groups);
         if conv.is_depthwise() {
-            for (channel, &id) in input.iter().enumerate() {
-                self.note(id, node, ("weight", 0, channel), Part::Carries);
-                if bias {
-                    self.note(id, node, ("bias", 0, channel), Part::Carries);
-                }
-            }
+            self.note_rows(input, node, Part::Carries);
             return Edge { silent: true, ..edge };
         }
         self.unite_runs(input, per_group);
-        for (channel, &id) in input.iter().enumerate() {
-            self.note(id, node, ("weight", 0, channel), Part::Reads);
+        self.note(node, ("weight", 0), Part::Reads, input);
+        let output = Edge::channels(self.identities.fresh(conv.outputs));
+        self.note_runs(node, ("weight", 1), Part::Makes, &output.ids, outputs_per_group);
+        if conv.bias {
+            self.note(node, ("bias", 0), Part::Makes, &output.ids);
         }
-        let output = self.identities.fresh(conv.outputs);
-        for (channel, &id) in output.iter().enumerate() {
-            self.note(id, node, ("weight", 1, channel % outputs_per_group), Part::Makes);
-            if bias {
-                self.note(id, node, ("bias", 0, channel), Part::Makes);
-            }
-        }
-        self.unite_runs(&output, outputs_per_group);
-        Edge::channels(output)
+        self.unite_runs(&output.ids, outputs_per_group);
+        output
     }
 
     /// Unites the same place of every run, so that runs stay equal in size when channels go; that is also
@@ -265,7 +260,7 @@ impl<'a> Walk<'a> {
             self.pin_all(input);
             return input.clone();
         }
-        self.row_notes(&input.ids, node, Part::Carries);
+        self.note_rows(&input.ids, node, Part::Carries);
         Edge { silent: true, ..input.clone() }
     }
 
@@ -279,7 +274,7 @@ impl<'a> Walk<'a> {
         if !input.silent {
             self.pin_all(input);
         }
-        self.row_notes(&input.ids, node, Part::Carries);
+        self.note_rows(&input.ids, node, Part::Carries);
         Edge { silent: true, ..input.clone() }
     }
 
@@ -363,23 +358,21 @@ impl<'a> Walk<'a> {
             return input.clone();
         }
         let (before, after) = (self.identities.fresh(pad.before), self.identities.fresh(pad.after));
-        Edge::channels([&before, &*input.ids, &after].concat()).silent_as(input.silent)
+        Edge::channels([&*before, &*input.ids, &*after].concat().into()).silent_as(input.silent)
     }
 
     /// Fresh identities for the rows of a layer.
-    fn rows(&mut self, node: usize, outputs: u32) -> Vec<usize> {
+    fn rows(&mut self, node: usize, outputs: u32) -> Arc<[usize]> {
         let ids = self.identities.fresh(outputs);
-        self.row_notes(&ids, node, Part::Makes);
+        self.note_rows(&ids, node, Part::Makes);
         ids
     }
 
-    /// Notes for each identity one index along the first axis of everything that a node stores.
-    fn row_notes(&mut self, ids: &[usize], node: usize, part: Part) {
+    /// Notes one identity for each index along the first axis of everything that a node stores.
+    fn note_rows(&mut self, ids: &Arc<[usize]>, node: usize, part: Part) {
         for param in self.network.nodes[node].op.params() {
             if !param.shape.is_empty() {
-                for (row, &id) in ids.iter().enumerate() {
-                    self.note(id, node, (param.name, 0, row), part);
-                }
+                self.note(node, (param.name, 0), part, ids);
             }
         }
     }
@@ -390,5 +383,5 @@ fn sliced(slice: &op::Slice, input: &Edge) -> Edge {
         return input.clone();
     }
     let part = slice.from as usize..slice.to as usize;
-    Edge::new(input.axis, input.ids[part].to_vec()).silent_as(input.silent)
+    Edge::new(input.axis, input.ids[part].into()).silent_as(input.silent)
 }

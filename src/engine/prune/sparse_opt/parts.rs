@@ -47,12 +47,12 @@ impl Parts {
         let mut order: Vec<(&str, usize)> = Vec::new();
         let mut sizes = vec![0.0f64; total];
         for (place, unit) in groups.iter().flat_map(|group| &group.units).enumerate() {
-            for slice in unit.slices.iter().filter(|slice| slice.part != Part::Reads) {
-                let value = &model.params()[&*slice.param];
+            for slice in unit.slices().filter(|slice| slice.part != Part::Reads) {
+                let value = &model.params()[slice.place];
                 if !value.role.is_trainable() {
                     continue;
                 }
-                let key = (&*slice.param, slice.axis);
+                let key = (slice.param, slice.axis);
                 let extent = value.value.size()[slice.axis];
                 let of = members.entry(key).or_insert_with(|| {
                     order.push(key);

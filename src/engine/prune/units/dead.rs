@@ -1,8 +1,6 @@
 //! Units that do nothing, and the network without them.
 
-use std::collections::HashMap;
-
-use graftwork::network::groups::{Dependencies, Floors, Group, Part, Unit};
+use graftwork::network::groups::{Dependencies, Floors, Group, Part, Slice, Unit};
 use graftwork::network::{Network, Op};
 
 use super::scores;
@@ -13,22 +11,17 @@ use crate::model::Model;
 /// That is so where all that reads it is zero, or all that it has. A layer-norm takes a feature into
 /// account that nothing reads; there everything has to be zero.
 pub fn among(model: &Model, groups: &[&Group]) -> Vec<Vec<bool>> {
-    let mut has_zeros: HashMap<&str, bool> = HashMap::new();
-    let mut live: HashMap<(&str, usize), Vec<bool>> = HashMap::new();
-    for slice in groups.iter().flat_map(|group| &group.units).flat_map(|unit| &unit.slices) {
-        let (param, axis) = (&*slice.param, slice.axis);
-        let has_zeros = *has_zeros.entry(param).or_insert_with(|| has_zeros_in(model, param));
-        live.entry((param, axis)).or_insert_with(|| live_along(model, param, axis, has_zeros));
-    }
-    let is_dead = |unit: &Unit| {
-        let is_normalised =
-            unit.slices.iter().any(|slice| is_layer_norm(model.network(), slice.node));
-        unit.slices.iter().filter(|slice| is_normalised || slice.part == Part::Reads).all(|slice| {
-            let live = &live[&(&*slice.param, slice.axis)];
-            slice.indices.iter().all(|&index| !live[index as usize])
+    // By place of the parameter, and axis.
+    let mut live: Vec<[Option<Vec<bool>>; 2]> = vec![[None, None]; model.params().len()];
+    let mut is_dead = |unit: &Unit| {
+        let is_normalised = unit.slices().any(|slice| is_layer_norm(model.network(), slice.node));
+        unit.slices().filter(|slice| is_normalised || slice.part == Part::Reads).all(|slice| {
+            let Slice { place, axis, indices, .. } = slice;
+            let live = live[place][axis].get_or_insert_with(|| live_along(model, place, axis));
+            indices.iter().all(|&index| !live[index as usize])
         })
     };
-    groups.iter().map(|group| group.units.iter().map(is_dead).collect()).collect()
+    groups.iter().map(|group| group.units.iter().map(&mut is_dead).collect()).collect()
 }
 
 /// The network without its dead units, again and again until there is none; whether there was one.
@@ -62,19 +55,18 @@ fn is_layer_norm(network: &Network, node: usize) -> bool {
     matches!(network.nodes[node].op, Op::LayerNorm(_))
 }
 
-fn has_zeros_in(model: &Model, param: &str) -> bool {
-    let parameter = &model.params()[param];
-    let nonzero = || parameter.value.count_nonzero(None::<i64>).int64_value(&[]) as usize;
-    parameter.role.is_trainable() && nonzero() < parameter.value.numel()
-}
-
 /// For each index along an axis whether a trained value there is not zero.
-fn live_along(model: &Model, param: &str, axis: usize, has_zeros: bool) -> Vec<bool> {
-    let parameter = &model.params()[param];
-    if !has_zeros {
-        let is_live = parameter.role.is_trainable();
-        return vec![is_live; parameter.value.size()[axis] as usize];
+fn live_along(model: &Model, place: usize, axis: usize) -> Vec<bool> {
+    let parameter = &model.params()[place];
+    let value = parameter.value.detach();
+    let extent = value.size()[axis];
+    // Where nothing is masked, the first value of every index shows it.
+    let others = (0..value.dim()).rev().filter(|&other| other != axis);
+    let first = others.fold(value.shallow_clone(), |left, other| left.select(other as i64, 0));
+    let is_live = parameter.role.is_trainable();
+    if !is_live || first.count_nonzero(None::<i64>).int64_value(&[]) == extent {
+        return vec![is_live; extent as usize];
     }
-    let counts = scores::sums_along(&parameter.value.detach().ne(0.0), axis);
+    let counts = scores::sums_along(&value.ne(0.0), axis);
     counts.into_iter().map(|count| count > 0.0).collect()
 }

@@ -131,12 +131,12 @@ impl Problem {
 
 /// The columns of a reader's weights that read a unit, in each channel group.
 fn columns(unit: &Unit, reader: &Reader) -> Vec<i64> {
-    let slices = unit.slices.iter().filter(|slice| {
-        slice.part == Part::Reads && slice.axis == 1 && *slice.param == *reader.layer.param
+    let slices = unit.slices().filter(|slice| {
+        slice.part == Part::Reads && slice.axis == 1 && slice.param == reader.layer.param
     });
     let window = reader.window as i64;
     slices
-        .flat_map(|slice| &slice.indices)
+        .flat_map(|slice| slice.indices)
         .flat_map(|&index| (0..window).map(move |place| i64::from(index) * window + place))
         .collect()
 }

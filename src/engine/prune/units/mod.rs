@@ -20,7 +20,7 @@ mod tests;
 
 use graftwork::experiment::spec::Scope;
 use graftwork::network::ParamRole;
-use graftwork::network::groups::{Dependencies, Floors, Group, Part, Unit};
+use graftwork::network::groups::{Dependencies, Floors, Group, Part, Slice, Unit};
 use indexmap::IndexMap;
 use tch::{Device, Kind, Tensor};
 
@@ -50,15 +50,17 @@ impl<'a> Candidates<'a> {
         dependencies: &'a Dependencies<'a>,
         layers: &'a [Prunable],
     ) -> Result<Self, StageError> {
-        let mut weighs = vec![false; dependencies.network().nodes.len()];
+        let mut is_free = vec![true; dependencies.network().nodes.len()];
         for parameter in model.params().values() {
-            weighs[parameter.node] |= parameter.role == ParamRole::Weight;
+            is_free[parameter.node] &= parameter.role != ParamRole::Weight;
         }
-        let is_free = |node: usize| !weighs[node] || layers.iter().any(|layer| layer.node == node);
+        for layer in layers {
+            is_free[layer.node] = true;
+        }
         let groups: Vec<&Group> = dependencies
             .groups()
             .iter()
-            .filter(|group| group.units[0].slices.iter().all(|slice| is_free(slice.node)))
+            .filter(|group| group.units[0].slices().all(|slice| is_free[slice.node]))
             .collect();
         if groups.is_empty() {
             return Err(StageError::Unfit(
@@ -183,10 +185,10 @@ pub fn mask(model: &mut Model, units: &[&Unit]) {
 /// Masks of everything that units consist of, on the CPU, existing masks included.
 pub fn masks(model: &Model, units: &[&Unit]) -> IndexMap<String, Tensor> {
     let mut removed: IndexMap<(&str, usize), Vec<i64>> = IndexMap::new();
-    for slice in units.iter().flat_map(|unit| &unit.slices) {
-        if model.params()[&*slice.param].role.is_trainable() {
+    for slice in units.iter().flat_map(|unit| unit.slices()) {
+        if model.params()[slice.place].role.is_trainable() {
             let indices = slice.indices.iter().map(|&index| i64::from(index));
-            removed.entry((&*slice.param, slice.axis)).or_default().extend(indices);
+            removed.entry((slice.param, slice.axis)).or_default().extend(indices);
         }
     }
     let mut masks: IndexMap<String, Tensor> = IndexMap::new();
@@ -209,11 +211,11 @@ fn structure<'g>(
     group: &'g Group,
 ) -> Vec<(&'static str, &'g str, usize, Part)> {
     let nodes = &dependencies.network().nodes;
-    let of_slice = |slice: &'g graftwork::network::groups::Slice| {
+    let of_slice = |slice: Slice<'g>| {
         let param = slice.param.rsplit('.').next().expect("a name has a last part");
         (nodes[slice.node].op.name(), param, slice.axis, slice.part)
     };
-    let mut structure: Vec<_> = group.units[0].slices.iter().map(of_slice).collect();
+    let mut structure: Vec<_> = group.units[0].slices().map(of_slice).collect();
     structure.sort_unstable();
     structure
 }

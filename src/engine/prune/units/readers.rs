@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use graftwork::network::groups::{Group, Part};
+use graftwork::network::groups::{Group, Part, Unit};
 use graftwork::network::{Network, Op};
 use tch::{Device, Kind, Tensor};
 
@@ -70,9 +70,9 @@ impl Reader {
     /// # Shapes
     /// - images: `[n, …]`, the network's input
     pub fn of(model: &Model, images: &Tensor, groups: &[&Group]) -> Vec<Self> {
-        let slices = groups.iter().flat_map(|group| &group.units).flat_map(|unit| &unit.slices);
+        let slices = groups.iter().flat_map(|group| &group.units).flat_map(Unit::slices);
         let read: HashSet<&str> =
-            slices.filter(|slice| slice.part == Part::Reads).map(|slice| &*slice.param).collect();
+            slices.filter(|slice| slice.part == Part::Reads).map(|slice| slice.param).collect();
         Self::all(model, images, Collect::Grams, |layer| read.contains(layer.param.as_str()))
     }
 
@@ -142,7 +142,7 @@ pub fn by_channel_group(weight: &Tensor, groups: usize) -> Vec<Tensor> {
 
 /// Whether everything that reads a group's units is a layer with patches.
 pub fn have_patches(network: &Network, group: &Group) -> bool {
-    let slices = group.units.iter().flat_map(|unit| &unit.slices);
+    let slices = group.units.iter().flat_map(Unit::slices);
     let mut readers = slices.filter(|slice| slice.part == Part::Reads).peekable();
     readers.peek().is_some()
         && readers.all(|slice| calibration::has_patches(&network.nodes[slice.node].op))

@@ -1,7 +1,5 @@
 //! What a criterion thinks of each unit, and how units of different groups compare by it.
 
-use std::collections::HashMap;
-
 use graftwork::experiment::spec::Scope;
 use graftwork::network::groups::{Dependencies, Group, Unit};
 use indexmap::IndexMap;
@@ -9,7 +7,7 @@ use rand::RngExt;
 use tch::{Device, Kind, Tensor};
 
 use super::competing;
-use crate::model::Model;
+use crate::model::{Model, Parameter};
 use crate::random;
 use crate::stage::StageError;
 
@@ -87,9 +85,8 @@ impl Scores {
 /// Han et al. 2015, <https://arxiv.org/abs/1506.02626>, for single weights; over dependency groups Fang et
 /// al. 2023, "`DepGraph`: Towards Any Structural Pruning", <https://arxiv.org/abs/2301.12900>.
 pub fn magnitude(model: &Model, groups: &[&Group]) -> Scores {
-    let squares = sums(groups, |param, axis| {
-        let parameter = &model.params()[param];
-        parameter.role.is_trainable().then(|| squares_along(&parameter.value, axis))
+    let squares = sums(model, groups, |_, parameter| {
+        parameter.role.is_trainable().then(|| squares(&parameter.value))
     });
     let norms = squares.into_iter().map(|sums| sums.into_iter().map(f64::sqrt).collect());
     Scores::of_the_mean(norms.collect())
@@ -98,8 +95,12 @@ pub fn magnitude(model: &Model, groups: &[&Group]) -> Scores {
 /// The sum of the scores of everything trained that a unit has.
 ///
 /// - of: by name of a parameter, the scores of its values in its shape
-pub fn summed(of: &IndexMap<String, Tensor>, groups: &[&Group]) -> Scores {
-    Scores::new(sums(groups, |param, axis| Some(sums_along(of.get(param)?, axis))))
+pub fn summed(model: &Model, of: &IndexMap<String, Tensor>, groups: &[&Group]) -> Scores {
+    Scores::new(sums(model, groups, |name, _| {
+        let scores = of.get(name)?;
+        let axes = 0..scores.dim().min(2);
+        Some(axes.map(|axis| sums_along(scores, axis)).collect())
+    }))
 }
 
 /// Uniform scores from the seed: the control.
@@ -109,21 +110,22 @@ pub fn random(groups: &[&Group], seed: u64) -> Scores {
     Scores::new(draws.collect())
 }
 
-/// Sums over what units have, each parameter reduced once along each axis that is cut. A value that both
-/// makes and reads a unit counts twice.
+/// Sums over what units have, each parameter reduced once. A value that both makes and reads a unit counts
+/// twice.
 ///
-/// - along: the sums of a parameter over all axes but one; none where it does not count
-fn sums(groups: &[&Group], along: impl Fn(&str, usize) -> Option<Vec<f64>>) -> Vec<Vec<f64>> {
-    // By where names lie: those of a parameter are one, and there are very many slices.
-    let mut reduced: HashMap<(*const u8, usize), Option<Vec<f64>>> = HashMap::new();
-    for slice in groups.iter().flat_map(|group| &group.units).flat_map(|unit| &unit.slices) {
-        let key = (slice.param.as_ptr(), slice.axis);
-        reduced.entry(key).or_insert_with(|| along(&slice.param, slice.axis));
-    }
+/// - along: for each axis of a parameter that can be cut, the first and the second, the sums over all
+///   others; none where it does not count
+fn sums(
+    model: &Model,
+    groups: &[&Group],
+    along: impl Fn(&str, &Parameter) -> Option<Vec<Vec<f64>>>,
+) -> Vec<Vec<f64>> {
+    // By place: there are very many slices.
+    let reduced: Vec<_> =
+        model.params().iter().map(|(name, parameter)| along(name, parameter)).collect();
     let of_unit = |unit: &Unit| {
-        let slices = unit.slices.iter();
-        let sums = slices.filter_map(|slice| {
-            let reduced = reduced[&(slice.param.as_ptr(), slice.axis)].as_ref()?;
+        let sums = unit.slices().filter_map(|slice| {
+            let reduced = &reduced[slice.place].as_ref()?[slice.axis];
             Some(slice.indices.iter().map(|&index| reduced[index as usize]).sum::<f64>())
         });
         sums.sum()
@@ -142,16 +144,56 @@ pub(super) fn sums_along(tensor: &Tensor, axis: usize) -> Vec<f64> {
     Vec::try_from(sums.to_device(Device::Cpu).contiguous()).expect("a vector of f64")
 }
 
-/// The sums of squares over all axes but the first or the second, without a copy of the tensor: first the
-/// norms of rows, or of columns, where most of the work is, then what is left of them.
-fn squares_along(tensor: &Tensor, axis: usize) -> Vec<f64> {
+/// Values that are squared at once, which stay in a core's cache until they are summed.
+const IN_CACHE: i64 = 1 << 17;
+
+/// The sums of squares over all axes but the first, and over all but the second where there is one, in one
+/// pass over memory.
+fn squares(tensor: &Tensor) -> Vec<Vec<f64>> {
     let tensor = tensor.detach();
-    if tensor.dim() < 2 || axis > 1 {
-        return sums_along(&tensor.square(), axis);
+    if tensor.dim() < 2 {
+        return vec![sums_along(&tensor.square().reshape([-1]), 0)];
     }
-    let rows = tensor.reshape([tensor.size()[0], -1]);
-    let other = [1 - axis as i64];
-    let norms = rows.linalg_norm(2.0, other.as_slice(), false, None::<Kind>);
-    let squares = norms.to_kind(Kind::Double).square();
-    sums_along(&squares.reshape([tensor.size()[axis], -1]), 0)
+    let rows = tensor.flatten(1, -1);
+    let columns = rows.size()[1];
+    let (mut of_rows, mut of_columns) = (Vec::new(), vec![0.0; tensor.size()[1] as usize]);
+    for chunk in rows.split((IN_CACHE / columns).max(1), 0) {
+        let squares = chunk.square();
+        let sums = |axis: i64| -> Vec<f64> {
+            // In the kind that they have: LibTorch adds pairwise, and 64 bits take twice the time.
+            let sums = squares.sum_dim_intlist([axis].as_slice(), false, None::<Kind>);
+            Vec::try_from(sums.to_device(Device::Cpu).to_kind(Kind::Double)).expect("a vector")
+        };
+        of_rows.extend(sums(1));
+        let windows = sums(0);
+        let windows = windows.chunks(windows.len() / of_columns.len());
+        for (sum, window) in of_columns.iter_mut().zip(windows) {
+            *sum += window.iter().sum::<f64>();
+        }
+    }
+    vec![of_rows, of_columns]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{normal, stream};
+
+    /// Against 64 bits throughout, where one pass has several parts and the last is not full.
+    #[test]
+    fn squares_are_summed_along_both_axes_whatever_their_number() {
+        for shape in
+            [&[5][..], &[3, 4], &[3, 4, 2, 1], &[70, 301, 3, 3], &[2, 200_000], &[90_001, 3]]
+        {
+            let values = normal(shape, 1.0, &mut stream(0, "squares", 0));
+            let exact = values.to_kind(Kind::Double).square();
+            for (axis, sums) in squares(&values).iter().enumerate() {
+                let expected = sums_along(&exact, axis);
+                assert_eq!(sums.len(), expected.len());
+                for (found, expected) in sums.iter().zip(expected) {
+                    assert!((found / expected - 1.0).abs() < 1e-6, "{shape:?}: {found} {expected}");
+                }
+            }
+        }
+    }
 }

@@ -247,9 +247,9 @@ fn nothing_but_its_readers_depends_on_a_unit() {
             .filter(|_| rng.random::<u32>() % 3 == 0)
             .collect();
         let fill = |model: &Model, part: &dyn Fn(Part) -> bool, value: f64| {
-            let slices = units.iter().flat_map(|unit| &unit.slices);
+            let slices = units.iter().flat_map(|unit| unit.slices());
             for slice in slices.filter(|slice| part(slice.part)) {
-                let parameter = &model.params()[&*slice.param];
+                let parameter = &model.params()[slice.place];
                 if parameter.role.is_trainable() {
                     let indices: Vec<i64> = slice.indices.iter().map(|&i| i64::from(i)).collect();
                     let axis = slice.axis as i64;
@@ -508,7 +508,7 @@ fn a_ratio_is_met_within_one_unit_and_no_layer_is_emptied() {
         let relative = |groups: &[&Group]| scores::magnitude(&weak, groups);
         for score in [&raw as Score<'_>, &relative] {
             let units = choose_and(&weak, &channels(1.0 - ratio), score, |_, units| {
-                assert!(units.iter().all(|unit| unit.slices.iter().any(|s| s.part == Part::Reads)));
+                assert!(units.iter().all(|unit| unit.slices().any(|s| s.part == Part::Reads)));
                 units.len()
             });
             assert_eq!(units.unwrap(), (ratio * 96.0f64).round() as usize, "{ratio}");
@@ -602,7 +602,7 @@ fn scores_of_units_are_those_of_their_parts() {
     };
     let by_param = params.iter().map(|name| (*name).to_owned());
     let by_param = by_param.zip(parts.iter().map(Tensor::shallow_clone)).collect();
-    let found = scores::summed(&by_param, &groups[..1]);
+    let found = scores::summed(&model, &by_param, &groups[..1]);
     for unit in 0..8 {
         assert!((found.by_group()[0][unit as usize] - of_unit(unit)).abs() < 1e-9);
     }
