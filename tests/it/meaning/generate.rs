@@ -381,11 +381,30 @@ fn agree(prune: &mut Map<String, Value>) {
             prune.remove(key);
         }
     }
+    if let Some(settings) = prune["criterion"].get("sparse-opt").cloned() {
+        agree_on_penalty(&settings, prune);
+    }
     if prune.get("budget").is_some_and(|budget| *budget == json!({})) {
         prune.remove("budget");
     }
-    if !["sparsity", "budget"].iter().any(|key| prune.contains_key(*key)) {
+    let has_target = ["sparsity", "budget"].iter().any(|key| prune.contains_key(*key));
+    if !has_target && prune["criterion"]["sparse-opt"].get("lambda").is_none() {
         prune.insert("sparsity".to_owned(), json!(0.5));
+    }
+}
+
+/// Leaves out what contradicts the penalty of a `sparse-opt`.
+fn agree_on_penalty(settings: &Value, prune: &mut Map<String, Value>) {
+    let said = settings.as_object().expect("a table of settings");
+    if !said.contains_key("lambda") {
+        return;
+    }
+    if said.get("method") == Some(&json!("hard-threshold")) {
+        prune["criterion"]["sparse-opt"].as_object_mut().unwrap().remove("lambda");
+        return;
+    }
+    for key in ["sparsity", "budget", "allocation", "layer-sparsity", "floors", "scope"] {
+        prune.remove(key);
     }
 }
 

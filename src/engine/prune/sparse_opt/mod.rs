@@ -7,8 +7,8 @@
 //! `lr · λ / (1 − μ)`: a rest point then has `|g| ≤ λ` at zeros and `g = −λ sign(w)` elsewhere, as the
 //! objective asks.
 //!
-//! λ is not given but found: a feedback raises it while there are fewer zeros than a schedule wants
-//! and lowers it while there are more. The schedule is cubic (Zhu & Gupta 2017,
+//! λ is given, and then what it leaves at zero is the mask; or it is found: a feedback raises it while
+//! there are fewer zeros than a schedule wants and lowers it while there are more. The schedule is cubic (Zhu & Gupta 2017,
 //! <https://arxiv.org/abs/1710.01878>) and reaches the target when 0.7 of the steps are done.
 //! What the feedback misses at the end (measured: 1 to 3 % of the weights; the metric
 //! `proximal-sparsity` says what the proximal steps alone reached) is settled by magnitude: the mask
@@ -56,6 +56,15 @@ pub fn prune(
     settings: &SparseOpt,
     target: &Target,
 ) -> Result<Ended, StageError> {
+    if let Some(lambda) = settings.lambda {
+        let parts = Parts::weights(layers);
+        let pools = vec![Pool::given(model, parts, lambda)];
+        if zeroed(context, model, data, settings, pools)? == Ended::Stopped {
+            return Ok(Ended::Stopped);
+        }
+        mask_zeros(model, layers, lambda)?;
+        return debiased(context, model, data, settings);
+    }
     let budget = selection::budget(model, layers, target)?;
     let pools = budget.pools.iter().map(|(members, zeros)| {
         let name = match members.as_slice() {
@@ -63,7 +72,8 @@ pub fn prune(
             _ => "lambda".to_owned(),
         };
         let parts = Parts::weights(members.iter().map(|&layer| &layers[layer]));
-        (name, parts, *zeros as i64)
+        let steps = steps(settings, data);
+        Pool::steered(model, name, parts, *zeros as i64, settings, steps)
     });
     let pools = pools.collect();
     if zeroed(context, model, data, settings, pools)? == Ended::Stopped {
@@ -72,6 +82,29 @@ pub fn prune(
     let scores = magnitude(model, layers);
     selection::mask_lowest(model, layers, &scores, &budget)?;
     debiased(context, model, data, settings)
+}
+
+/// Masks the weights that are zero.
+///
+/// # Errors
+/// [`StageError::Unfit`] where nothing is left of a layer that had something.
+fn mask_zeros(model: &mut Model, layers: &[Prunable], lambda: f64) -> Result<(), StageError> {
+    for layer in layers {
+        let kept = layer.weight(model).ne(0.0);
+        let is_empty = kept.any().int64_value(&[]) == 0;
+        if is_empty && layer.masked(model) < layer.size(model) {
+            return Err(too_heavy(lambda, "weight", &layer.name));
+        }
+        layer.set_mask(model, &kept);
+    }
+    model.apply_masks();
+    Ok(())
+}
+
+fn too_heavy(lambda: f64, noun: &str, layer: &str) -> StageError {
+    StageError::Unfit(format!(
+        "lambda = {lambda} leaves no {noun} of layer `{layer}`; lower it, or leave the layer out with `exclude`"
+    ))
 }
 
 /// The same for whole units: groups that compete share a λ.
@@ -90,6 +123,15 @@ pub fn prune_units(
     settings: &SparseOpt,
     target: &Target,
 ) -> Result<Ended, StageError> {
+    if let Some(lambda) = settings.lambda {
+        let parts = Parts::units(model, candidates.groups());
+        let pools = vec![Pool::given(model, parts, lambda)];
+        if zeroed(context, model, data, settings, pools)? == Ended::Stopped {
+            return Ok(Ended::Stopped);
+        }
+        mask_zero_units(model, candidates, target, lambda)?;
+        return debiased(context, model, data, settings);
+    }
     let before = units::scores::magnitude(model, candidates.groups());
     let going = candidates.choose(model, &before, target, goals)?;
     let is_going = |unit: &_| going.iter().any(|going| std::ptr::eq(*going, unit));
@@ -101,44 +143,70 @@ pub fn prune_units(
         };
         let zeros = class.iter().flat_map(|group| &group.units).filter(|unit| is_going(unit));
         let zeros = zeros.count() as i64;
-        (name, Parts::units(model, &class), zeros)
+        let parts = Parts::units(model, &class);
+        Pool::steered(model, name, parts, zeros, settings, steps(settings, data))
     });
     let pools = pools.collect();
     if zeroed(context, model, data, settings, pools)? == Ended::Stopped {
         return Ok(Ended::Stopped);
     }
-    let norms = candidates.groups().iter().map(|group| {
-        let norms = Parts::units(model, &[group]).norms(model).to_device(tch::Device::Cpu);
-        Vec::<f64>::try_from(norms).expect("a vector of f64")
-    });
-    let scores = Scores::new(norms.collect());
-    let going = candidates.choose(model, &scores, target, goals)?;
+    let going = candidates.choose(model, &norms(model, candidates), target, goals)?;
     units::mask(model, &going);
     debiased(context, model, data, settings)
 }
 
-/// Trains with steps that leave zeros.
+/// Masks the units that are zero.
 ///
-/// - pools: name of its λ, what shares it, and how many shall be zero
+/// # Errors
+/// [`StageError::Unfit`] where nothing is left of a layer.
+fn mask_zero_units(
+    model: &mut Model,
+    candidates: &Candidates<'_>,
+    target: &Target,
+    lambda: f64,
+) -> Result<(), StageError> {
+    let norms = norms(model, candidates);
+    for (group, norms) in candidates.groups().iter().zip(norms.by_group()) {
+        if norms.iter().all(|&norm| norm == 0.0) {
+            let layer = &model.network().nodes[group.producers[0]].name;
+            return Err(too_heavy(lambda, "unit", layer));
+        }
+    }
+    let going = candidates.zeros(model, &norms, target)?;
+    units::mask(model, &going);
+    Ok(())
+}
+
+/// The norm of every unit.
+fn norms(model: &Model, candidates: &Candidates<'_>) -> Scores {
+    let norms = candidates.groups().iter().map(|group| {
+        let norms = Parts::units(model, &[group]).norms(model).to_device(tch::Device::Cpu);
+        Vec::<f64>::try_from(norms).expect("a vector of f64")
+    });
+    Scores::new(norms.collect())
+}
+
+/// Steps of the training that makes zeros.
+fn steps(settings: &SparseOpt, data: &Splits) -> u64 {
+    u64::from(settings.epochs) * data.train.steps() as u64
+}
+
+/// Trains with steps that leave zeros.
 fn zeroed(
     context: &mut Context<'_>,
     model: &mut Model,
     data: &Splits,
     settings: &SparseOpt,
-    pools: Vec<(String, Parts, i64)>,
+    pools: Vec<Pool>,
 ) -> Result<Ended, StageError> {
     let (loss, seed) = (Loss::default(), context.job.seed);
-    let steps = u64::from(settings.epochs) * data.train.steps() as u64;
-    let pools = pools
-        .into_iter()
-        .map(|(name, parts, zeros)| Pool::new(model, name, parts, zeros, settings, steps));
     let mut objective = Thresholded {
         labelled: Supervised::new(data, &loss, seed),
-        pools: pools.collect(),
+        pools,
         method: settings.method,
         momentum: settings.momentum,
         step: 0,
-        steps,
+        steps: steps(settings, data),
     };
     let options = Options { resumable: false, ..Options::default() };
     let training = training(settings, settings.epochs);
@@ -205,14 +273,24 @@ struct Pool {
     name: String,
     parts: Parts,
     size: f64,
-    /// Fraction of zeros that is there at the start, and that shall be there.
+    lambda: f64,
+    /// How many zeros there shall be, where λ is not given.
+    path: Option<Path>,
+}
+
+/// Fractions of zeros that are there at the start, and that shall be there.
+struct Path {
     start: f64,
     target: f64,
-    lambda: f64,
 }
 
 impl Pool {
-    fn new(
+    fn given(model: &Model, parts: Parts, lambda: f64) -> Self {
+        let size = parts.count(model) as f64;
+        Self { name: "lambda".to_owned(), parts, size, lambda, path: None }
+    }
+
+    fn steered(
         model: &Model,
         name: String,
         parts: Parts,
@@ -228,9 +306,42 @@ impl Pool {
         let largest = sorted.double_value(&[(zeros - 1).max(0)]);
         let path = settings.learning_rate / (1.0 - settings.momentum) * steps as f64 / 4.0;
         let lambda = (largest / path).max(f64::MIN_POSITIVE);
-        Self { name, parts, size, start, target: zeros as f64 / size, lambda }
+        let path = Path { start, target: zeros as f64 / size };
+        Self { name, parts, size, lambda, path: Some(path) }
     }
 
+    /// Makes zeros after a step of the optimizer.
+    fn make_zeros(&mut self, model: &Model, step: &ZeroStep) {
+        let wanted = self.path.as_ref().map(|path| path.wanted(step.progress));
+        match step.method {
+            SparseMethod::HardThreshold => {
+                let wanted = wanted.expect("what has no penalty has a target");
+                self.parts.cut(model, (wanted * self.size).round() as i64);
+            }
+            SparseMethod::Proximal => {
+                self.parts.shrink(model, step.learning_rate * self.lambda / (1.0 - step.momentum));
+                if let Some(wanted) = wanted {
+                    let zeros = 1.0 - self.parts.left(model) as f64 / self.size;
+                    self.lambda *= (step.gain * (wanted - zeros)).exp();
+                }
+            }
+        }
+    }
+}
+
+/// What holds for all pools at a step.
+struct ZeroStep {
+    method: SparseMethod,
+    learning_rate: f64,
+    /// That of the optimizer, in whose long run a gradient moves a value by `1 / (1 − momentum)`.
+    momentum: f64,
+    /// Share of the stage that is done.
+    progress: f64,
+    /// How fast a steered λ follows.
+    gain: f64,
+}
+
+impl Path {
     /// Fraction of zeros that the schedule wants at a share of the stage.
     fn wanted(&self, progress: f64) -> f64 {
         let left = (1.0 - progress / SETTLED).max(0.0);
@@ -261,20 +372,15 @@ impl Objective for Thresholded<'_> {
 
     fn after_step(&mut self, model: &mut Model, learning_rate: f64) {
         self.step += 1;
-        let progress = self.step as f64 / self.steps as f64;
+        let step = ZeroStep {
+            method: self.method,
+            learning_rate,
+            momentum: self.momentum,
+            progress: self.step as f64 / self.steps as f64,
+            gain: GAIN / self.steps as f64,
+        };
         for pool in &mut self.pools {
-            let wanted = pool.wanted(progress);
-            match self.method {
-                SparseMethod::HardThreshold => {
-                    pool.parts.cut(model, (wanted * pool.size).round() as i64);
-                }
-                SparseMethod::Proximal => {
-                    let threshold = learning_rate * pool.lambda / (1.0 - self.momentum);
-                    pool.parts.shrink(model, threshold);
-                    let zeros = 1.0 - pool.parts.left(model) as f64 / pool.size;
-                    pool.lambda *= (GAIN / self.steps as f64 * (wanted - zeros)).exp();
-                }
-            }
+            pool.make_zeros(model, &step);
         }
     }
 }

@@ -5,6 +5,7 @@ mod import;
 mod measuring;
 mod rewind;
 mod segmentation;
+mod sparse_opt;
 mod sparsify;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -611,31 +612,6 @@ fn a_budget_of_nonzeros_is_met_to_the_weight() {
         error.starts_with("budget.nonzeros = 5 allows 5 parameters that are not zero"),
         "{error}"
     );
-}
-
-#[test]
-fn sparse_optimisation_says_how_near_to_an_optimum_it_came() {
-    let lab = Lab::new();
-    let dense = lab.run("dense", &pretrain(&json!({})), &[]);
-    let from = [("from", dense.draft.as_path())];
-    for (scope, lambda) in [("global", "lambda"), ("layer", "layer/fc1/lambda")] {
-        let criterion = json!({"sparse-opt": {"epochs": 6, "debias-epochs": 0}});
-        let settings = json!({"sparsity": 0.8, "scope": scope});
-        let thin = lab.run(&format!("thin {scope}"), &prune(&criterion, &settings), &from);
-        assert_eq!(thin.result, Ok(Ended::Done));
-        let residual = thin.value("kkt-residual", 6);
-        assert!(residual.is_finite() && residual > 0.0);
-        assert!(thin.value(lambda, 6) > 0.0);
-        let reached = thin.value("proximal-sparsity", 6);
-        assert!((reached - 0.8).abs() < 0.1, "the steps alone come near the target: {reached}");
-        // Both pools and each layer of 12,544 and 160 weights give 10,163. The steps may leave more
-        // zeros in a layer than were asked for; the mask takes no more.
-        let model = thin.model();
-        let masks = model.params().values().filter_map(|parameter| parameter.mask.as_ref());
-        let masked = masks.map(|mask| mask.eq(0.0).sum(Kind::Int64).int64_value(&[]));
-        assert_eq!(masked.sum::<i64>(), 10_163);
-        assert!(thin.value("sparsity", 7) >= 10_163.0 / 12_704.0 - 1e-12);
-    }
 }
 
 #[test]

@@ -35,7 +35,7 @@ pub enum Criterion {
     /// correcting the others (optimal brain surgeon: Hassibi & Stork 1993, Frantar & Alistarh 2022).
     MinMse(MinMse),
     /// Trains with an L1 penalty by proximal gradient steps (of whole units: a group lasso), its weight
-    /// steered so that the target is met, then trains what is left without it.
+    /// given or steered so that the target is met, then trains what is left without it.
     SparseOpt(SparseOpt),
 }
 
@@ -353,6 +353,11 @@ pub enum Hessian {
 pub struct SparseOpt {
     /// What makes zeros after every step.
     pub method: SparseMethod,
+    /// The weight of the penalty: what it leaves at zero goes, however much that is, so neither `sparsity`
+    /// nor `budget` is stated. Default: steered until they are met.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub lambda: Option<f64>,
     /// Epochs of steps that make zeros.
     #[schemars(range(min = 1))]
     pub epochs: u32,
@@ -370,6 +375,7 @@ impl Default for SparseOpt {
     fn default() -> Self {
         Self {
             method: SparseMethod::default(),
+            lambda: None,
             epochs: 3,
             debias_epochs: 2,
             learning_rate: 0.05,
@@ -382,8 +388,8 @@ impl Default for SparseOpt {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SparseMethod {
-    /// A proximal step: all weights shrink by a threshold that is steered, the smallest to zero. Units shrink
-    /// as groups (Yuan & Lin 2006).
+    /// A proximal step: all weights shrink by a threshold, the smallest to zero. Units shrink as groups (Yuan
+    /// & Lin 2006).
     #[default]
     Proximal,
     /// All but the largest are set to zero, more and more of them, and may come back with the next gradient

@@ -23,7 +23,8 @@ pub struct Prune {
     /// What decides which weights go.
     pub criterion: Criterion,
     /// Fraction of the prunable weights that are zero afterwards, in 0..1. Biases and normalisation are not
-    /// prunable. One of `sparsity` and `budget` is needed, and both can be.
+    /// prunable. One of `sparsity` and `budget` is needed, and both can be; neither where `sparse-opt` has a
+    /// `lambda`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub sparsity: Option<f64>,
@@ -115,6 +116,14 @@ impl Prune {
             (Some(granularity), _) => granularity,
             (None, Criterion::MaxEntropy(_)) => Granularity::Unit,
             (None, _) => Granularity::Weight,
+        }
+    }
+
+    /// The weight of the penalty whose zeros go, where it takes the place of a target.
+    pub fn lambda(&self) -> Option<f64> {
+        match &self.criterion {
+            Criterion::SparseOpt(settings) => settings.lambda,
+            _ => None,
         }
     }
 

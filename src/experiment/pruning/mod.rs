@@ -1,5 +1,7 @@
 //! What settings of a `prune` stage contradict each other.
 
+mod sparse_opt;
+
 use super::fault::{Code, Fault, Span};
 use super::networks::Site;
 use super::spec::{Budget, Criterion, Granularity, Hessian, Prune, Scope};
@@ -17,10 +19,14 @@ pub(super) fn check(site: &Site<'_>, prune: &Prune, faults: &mut Vec<Fault>) {
     faults.extend(correction(site, prune));
     faults.extend(two_values(site, prune));
     faults.extend(shuffled_units(site, prune));
+    sparse_opt::check(site, prune, faults);
 }
 
 /// Something has to say how much goes.
 fn target(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
+    if prune.lambda().is_some() {
+        return None;
+    }
     if prune.budget.as_ref().is_some_and(|budget| *budget == Budget::default()) {
         let message = "`budget` states nothing";
         let fault = site.fault(Code::MissingKey, site.value(&["budget"]), message);
@@ -31,7 +37,13 @@ fn target(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
     }
     let message = "`prune` needs `sparsity` or `budget`: how much goes";
     let fault = site.fault(Code::MissingKey, site.key(&[]), message);
-    Some(fault.help("add `sparsity = 0.9`, or with whole units `budget = { params = 0.5 }`"))
+    let or = match prune.criterion {
+        Criterion::SparseOpt(_) => ", or `lambda` to `criterion.sparse-opt`",
+        _ => "",
+    };
+    Some(fault.help(format!(
+        "add `sparsity = 0.9`, or with whole units `budget = {{ params = 0.5 }}`{or}"
+    )))
 }
 
 /// `allocation` is by layer, so weights of all layers do not compete.

@@ -1,0 +1,49 @@
+//! What settings of `sparse-opt` contradict each other, or those of its stage.
+
+use crate::experiment::fault::{Code, Fault};
+use crate::experiment::networks::Site;
+use crate::experiment::spec::{Criterion, Prune, Scope, SparseMethod, SparseOpt};
+
+/// Where a setting of the criterion stands.
+fn path(key: &str) -> [&str; 3] {
+    ["criterion", "sparse-opt", key]
+}
+
+/// Adds what is wrong with the settings.
+pub(super) fn check(site: &Site<'_>, prune: &Prune, faults: &mut Vec<Fault>) {
+    let Criterion::SparseOpt(settings) = &prune.criterion else { return };
+    faults.extend(two_numbers_of_zeros(site, prune, settings));
+    faults.extend(no_penalty(site, settings));
+}
+
+/// A given λ leaves as many zeros as it leaves.
+fn two_numbers_of_zeros(site: &Site<'_>, prune: &Prune, settings: &SparseOpt) -> Option<Fault> {
+    settings.lambda?;
+    let targets = [
+        ("sparsity", prune.sparsity.is_some()),
+        ("budget", prune.budget.is_some()),
+        ("allocation", prune.allocation.is_some()),
+        ("layer-sparsity", !prune.layer_sparsity.is_empty()),
+        ("floors", !prune.floors.is_empty()),
+        ("scope", prune.scope != Scope::Global),
+    ];
+    let (key, _) = targets.into_iter().find(|(_, is_stated)| *is_stated)?;
+    let message = format!("a given `lambda` says what is zero, and `{key}` says how much");
+    let fault = site.fault(Code::Contradiction, site.key(&[key]), &message);
+    let fault = fault.label("so much");
+    let fault = fault.note(site.sources, site.value(&path("lambda")), "what this leaves");
+    Some(fault.help(format!("leave `{key}` out; or leave `lambda` out, which is then steered")))
+}
+
+/// λ is the weight of a penalty.
+fn no_penalty(site: &Site<'_>, settings: &SparseOpt) -> Option<Fault> {
+    if settings.method != SparseMethod::HardThreshold {
+        return None;
+    }
+    settings.lambda?;
+    let message = "`lambda` is the weight of a penalty, and `hard-threshold` has none";
+    let fault = site.fault(Code::Contradiction, site.value(&path("lambda")), message);
+    let fault = fault.label("of a penalty");
+    let fault = fault.note(site.sources, site.value(&path("method")), "without one");
+    Some(fault.help("leave `lambda` out and state `sparsity`, or choose another `method`"))
+}
