@@ -70,8 +70,8 @@ pub trait Objective {
     /// Changes the network after the optimizer's step: the proximal step of `sparse-opt`.
     ///
     /// Runs without gradients. `learning_rate` is the schedule's, before the layers' factors.
-    fn after_step(&mut self, model: &mut Model, learning_rate: f64) {
-        let _ = (model, learning_rate);
+    fn after_step(&mut self, model: &mut Model, learning_rate: f64, optimizer: &Optimizer) {
+        let _ = (model, learning_rate, optimizer);
     }
 }
 
@@ -404,7 +404,7 @@ impl<'a, 'c> Loop<'a, 'c> {
             optimizer::clip(&mut gradients, largest);
         }
         self.optimizer.step(&gradients, learning_rate, self.model, auxiliary);
-        no_grad(|| self.objective.after_step(self.model, learning_rate));
+        no_grad(|| self.objective.after_step(self.model, learning_rate, &self.optimizer));
         if let Some(sparsifier) = &self.sparsifier {
             sparsifier.after_steps(step.index + 1, self.model, &mut self.optimizer)?;
         }

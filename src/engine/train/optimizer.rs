@@ -155,6 +155,19 @@ impl Optimizer {
         gradients.get(self.slots.iter().position(is_it)?)?.as_ref()
     }
 
+    /// What Adam divides the steps of a parameter's values by, `√v̂ + ε`; none of another optimizer, or of a
+    /// parameter that was not changed yet.
+    pub fn denominators(&self, name: &str) -> Option<Tensor> {
+        let (spec::Optimizer::Adam(settings) | spec::Optimizer::AdamW(settings)) = &self.rule
+        else {
+            return None;
+        };
+        let slot = self.slots.iter().find(|slot| !slot.auxiliary && slot.name == name)?;
+        let correction = 1.0 - settings.beta2.powf(slot.steps as f64);
+        (slot.steps > 0)
+            .then(|| no_grad(|| slot.moments[1].sqrt() / correction.sqrt() + settings.epsilon))
+    }
+
     /// Sets the moments of a parameter of the network to zero wherever `kept` is zero.
     ///
     /// # Shapes

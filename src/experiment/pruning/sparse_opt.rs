@@ -2,7 +2,9 @@
 
 use crate::experiment::fault::{Code, Fault};
 use crate::experiment::networks::Site;
-use crate::experiment::spec::{Criterion, Prune, Scope, SparseMethod, SparseOpt};
+use crate::experiment::spec::{
+    Criterion, Granularity, Prune, Scope, SparseMethod, SparseOpt, SparseOptimizer,
+};
 
 /// Where a setting of the criterion stands.
 fn path(key: &str) -> [&str; 3] {
@@ -14,6 +16,8 @@ pub(super) fn check(site: &Site<'_>, prune: &Prune, faults: &mut Vec<Fault>) {
     let Criterion::SparseOpt(settings) = &prune.criterion else { return };
     faults.extend(two_numbers_of_zeros(site, prune, settings));
     faults.extend(no_penalty(site, settings));
+    faults.extend(groups_in_a_metric(site, prune, settings));
+    faults.extend(the_rate_of_sgd(site, settings));
 }
 
 /// A given λ leaves as many zeros as it leaves.
@@ -46,4 +50,33 @@ fn no_penalty(site: &Site<'_>, settings: &SparseOpt) -> Option<Fault> {
     let fault = fault.label("of a penalty");
     let fault = fault.note(site.sources, site.value(&path("method")), "without one");
     Some(fault.help("leave `lambda` out and state `sparsity`, or choose another `method`"))
+}
+
+/// Adam's step is in a metric in which a group's threshold has no closed form.
+fn groups_in_a_metric(site: &Site<'_>, prune: &Prune, settings: &SparseOpt) -> Option<Fault> {
+    let has_groups =
+        prune.granularity() == Granularity::Unit && settings.method != SparseMethod::HardThreshold;
+    if settings.optimizer != SparseOptimizer::Adam || !has_groups {
+        return None;
+    }
+    let message = "`adam` gives every weight a threshold of its own, and a unit has one";
+    let fault = site.fault(Code::Contradiction, site.value(&path("optimizer")), message);
+    let fault = fault.label("of single weights");
+    let fault = fault.note(site.sources, site.value(&["granularity"]), "of units");
+    Some(fault.help(
+        "leave `optimizer` out, or `granularity`; or set `method = \"hard-threshold\"`, which has none",
+    ))
+}
+
+/// A learning rate for SGD is none for Adam.
+fn the_rate_of_sgd(site: &Site<'_>, settings: &SparseOpt) -> Option<Fault> {
+    if settings.optimizer != SparseOptimizer::Adam || site.is_stated(&path("learning-rate")) {
+        return None;
+    }
+    let message = format!(
+        "`optimizer = \"adam\"` needs `learning-rate`: the default of {} is for SGD",
+        settings.learning_rate
+    );
+    let fault = site.fault(Code::MissingKey, site.value(&path("optimizer")), &message);
+    Some(fault.help("add `learning-rate = 0.001`"))
 }

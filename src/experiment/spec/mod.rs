@@ -41,7 +41,7 @@ pub use prune::{
     ActivationEntropy, Allocation, BinRange, Budget, Correction, Criterion, Entropy, Granularity,
     Grasp, Hessian, JointEntropy, Lamp, Magnitude, MaxEntropy, MinMse, OnOffEntropy, OutputEntropy,
     PredictionEntropy, Prune, Random, RewindTo, Scope, Select, Snip, SparseMethod, SparseOpt,
-    Synflow, Taylor,
+    SparseOptimizer, Synflow, Taylor,
 };
 pub use sensitivity::Sensitivity;
 pub use sparsify::{Densities, Exchange, Gradual, Sparsify};

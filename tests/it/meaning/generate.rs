@@ -396,6 +396,9 @@ fn agree(prune: &mut Map<String, Value>) {
 /// Leaves out what contradicts the penalty of a `sparse-opt`.
 fn agree_on_penalty(settings: &Value, prune: &mut Map<String, Value>) {
     let said = settings.as_object().expect("a table of settings");
+    if said.get("optimizer") == Some(&json!("adam")) && !said.contains_key("learning-rate") {
+        prune["criterion"]["sparse-opt"]["learning-rate"] = json!(0.001);
+    }
     if !said.contains_key("lambda") {
         return;
     }

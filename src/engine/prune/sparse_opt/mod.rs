@@ -7,6 +7,12 @@
 //! `lr · λ / (1 − μ)`: a rest point then has `|g| ≤ λ` at zeros and `g = −λ sign(w)` elsewhere, as the
 //! objective asks.
 //!
+//! With `optimizer = "adam"` a weight moves by `lr · m̂ / (√v̂ + ε)`, and its threshold is
+//! `lr · λ / (√v̂ + ε)`: the proximal step in the diagonal metric of Adam's step (Yun, Lozano & Yang 2021,
+//! "Adaptive Proximal Gradient Methods for Structured Neural Networks", NeurIPS 2021). Since Adam averages
+//! gradients where momentum sums them, there is no `1 − μ`. A group's threshold has no closed form in this
+//! metric, so Adam is for single weights.
+//!
 //! λ is given, and then what it leaves at zero is the mask; or it is found: a feedback raises it while
 //! there are fewer zeros than a schedule wants and lowers it while there are more. The schedule is cubic (Zhu & Gupta 2017,
 //! <https://arxiv.org/abs/1710.01878>) and reaches the target when 0.7 of the steps are done.
@@ -22,8 +28,8 @@
 mod parts;
 
 use graftwork::experiment::spec::{
-    Keep, Loss, Optimizer, Precision, Schedule, Scope, Sgd, SparseMethod, SparseOpt, Training,
-    Warmup,
+    Adam, Keep, Loss, Optimizer, Precision, Schedule, Scope, Sgd, SparseMethod, SparseOpt,
+    SparseOptimizer, Training, Warmup,
 };
 use indexmap::IndexMap;
 
@@ -34,6 +40,7 @@ use crate::data::Splits;
 use crate::model::{Mode, Model};
 use crate::random;
 use crate::stage::{Context, Ended, StageError, point};
+use crate::train::optimizer::Optimizer as Moments;
 use crate::train::{self, Objective, Options, Step, Supervised, Terms, Trained, loss};
 use parts::Parts;
 
@@ -204,7 +211,8 @@ fn zeroed(
         labelled: Supervised::new(data, &loss, seed),
         pools,
         method: settings.method,
-        momentum: settings.momentum,
+        optimizer: settings.optimizer,
+        momentum: momentum(settings),
         step: 0,
         steps: steps(settings, data),
     };
@@ -235,15 +243,25 @@ fn debiased(
     }
 }
 
+/// The momentum by which gradients add up; Adam averages them.
+fn momentum(settings: &SparseOpt) -> f64 {
+    match settings.optimizer {
+        SparseOptimizer::Sgd => settings.momentum,
+        SparseOptimizer::Adam => 0.0,
+    }
+}
+
 fn training(settings: &SparseOpt, epochs: u32) -> Training {
-    let optimizer = Sgd {
-        learning_rate: settings.learning_rate,
-        momentum: settings.momentum,
-        ..Sgd::default()
+    let SparseOpt { learning_rate, momentum, .. } = *settings;
+    let optimizer = match settings.optimizer {
+        SparseOptimizer::Sgd => Optimizer::Sgd(Sgd { learning_rate, momentum, ..Sgd::default() }),
+        SparseOptimizer::Adam => {
+            Optimizer::Adam(Adam { learning_rate, beta1: momentum, ..Adam::default() })
+        }
     };
     Training {
         epochs,
-        optimizer: Optimizer::Sgd(optimizer),
+        optimizer,
         schedule: Schedule::Cosine(Warmup::default()),
         loss: Loss::default(),
         l1: 0.0,
@@ -262,6 +280,7 @@ struct Thresholded<'a> {
     labelled: Supervised<'a>,
     pools: Vec<Pool>,
     method: SparseMethod,
+    optimizer: SparseOptimizer,
     momentum: f64,
     step: u64,
     steps: u64,
@@ -304,14 +323,14 @@ impl Pool {
         // What moves the largest that shall go to zero in half of the stage, were there no gradient: the
         // learning rate averages one half of its start under the cosine.
         let largest = sorted.double_value(&[(zeros - 1).max(0)]);
-        let path = settings.learning_rate / (1.0 - settings.momentum) * steps as f64 / 4.0;
+        let path = settings.learning_rate / (1.0 - momentum(settings)) * steps as f64 / 4.0;
         let lambda = (largest / path).max(f64::MIN_POSITIVE);
         let path = Path { start, target: zeros as f64 / size };
         Self { name, parts, size, lambda, path: Some(path) }
     }
 
     /// Makes zeros after a step of the optimizer.
-    fn make_zeros(&mut self, model: &Model, step: &ZeroStep) {
+    fn make_zeros(&mut self, model: &Model, step: &ZeroStep<'_>) {
         let wanted = self.path.as_ref().map(|path| path.wanted(step.progress));
         match step.method {
             SparseMethod::HardThreshold => {
@@ -319,7 +338,11 @@ impl Pool {
                 self.parts.cut(model, (wanted * self.size).round() as i64);
             }
             SparseMethod::Proximal => {
-                self.parts.shrink(model, step.learning_rate * self.lambda / (1.0 - step.momentum));
+                let threshold = step.learning_rate * self.lambda / (1.0 - step.momentum);
+                match step.metric {
+                    None => self.parts.shrink(model, threshold),
+                    Some(moments) => self.parts.shrink_in_metric(model, threshold, moments),
+                }
                 if let Some(wanted) = wanted {
                     let zeros = 1.0 - self.parts.left(model) as f64 / self.size;
                     self.lambda *= (step.gain * (wanted - zeros)).exp();
@@ -330,11 +353,13 @@ impl Pool {
 }
 
 /// What holds for all pools at a step.
-struct ZeroStep {
+struct ZeroStep<'a> {
     method: SparseMethod,
     learning_rate: f64,
     /// That of the optimizer, in whose long run a gradient moves a value by `1 / (1 − momentum)`.
     momentum: f64,
+    /// The optimizer where its step was in a metric of its own.
+    metric: Option<&'a Moments>,
     /// Share of the stage that is done.
     progress: f64,
     /// How fast a steered λ follows.
@@ -370,12 +395,20 @@ impl Objective for Thresholded<'_> {
         self.labelled.selection()
     }
 
-    fn after_step(&mut self, model: &mut Model, learning_rate: f64) {
+    fn after_step(&mut self, model: &mut Model, learning_rate: f64, optimizer: &Moments) {
         self.step += 1;
+        let has_metric =
+            self.optimizer == SparseOptimizer::Adam && self.method != SparseMethod::HardThreshold;
+        if has_metric && self.step == 1 {
+            // What a steered λ starts from was found as if all steps were divided by 1.
+            let steered = self.pools.iter_mut().filter(|pool| pool.path.is_some());
+            steered.for_each(|pool| pool.lambda *= pool.parts.scale(optimizer));
+        }
         let step = ZeroStep {
             method: self.method,
             learning_rate,
             momentum: self.momentum,
+            metric: has_metric.then_some(optimizer),
             progress: self.step as f64 / self.steps as f64,
             gain: GAIN / self.steps as f64,
         };

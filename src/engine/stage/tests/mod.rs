@@ -481,6 +481,9 @@ fn every_criterion_meets_its_target_and_measures_what_is_left() {
         json!({"min-mse": {"calibration-samples": 100}}),
         json!({"sparse-opt": {"epochs": 2, "debias-epochs": 1}}),
         json!({"sparse-opt": {"method": "hard-threshold", "epochs": 2, "debias-epochs": 1}}),
+        json!({"sparse-opt": {
+            "optimizer": "adam", "learning-rate": 0.01, "epochs": 2, "debias-epochs": 1,
+        }}),
     ];
     for criterion in criteria {
         let name = criterion.as_object().unwrap().keys().next().unwrap();

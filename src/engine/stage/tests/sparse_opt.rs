@@ -7,10 +7,19 @@ fn sparse_optimisation_says_how_near_to_an_optimum_it_came() {
     let lab = Lab::new();
     let dense = lab.run("dense", &pretrain(&json!({})), &[]);
     let from = [("from", dense.draft.as_path())];
-    for (scope, lambda) in [("global", "lambda"), ("layer", "layer/fc1/lambda")] {
-        let criterion = json!({"sparse-opt": {"epochs": 6, "debias-epochs": 0}});
-        let settings = json!({"sparsity": 0.8, "scope": scope});
-        let thin = lab.run(&format!("thin {scope}"), &prune(&criterion, &settings), &from);
+    let sgd = json!({"epochs": 6, "debias-epochs": 0});
+    let adam = json!({
+        "epochs": 6, "debias-epochs": 0, "optimizer": "adam", "learning-rate": 0.01,
+    });
+    for (settings, scope, lambda) in [
+        (&sgd, "global", "lambda"),
+        (&sgd, "layer", "layer/fc1/lambda"),
+        (&adam, "global", "lambda"),
+        (&adam, "layer", "layer/fc1/lambda"),
+    ] {
+        let criterion = json!({"sparse-opt": settings});
+        let stage = prune(&criterion, &json!({"sparsity": 0.8, "scope": scope}));
+        let thin = lab.run(&format!("thin {scope} {settings}"), &stage, &from);
         assert_eq!(thin.result, Ok(Ended::Done));
         let residual = thin.value("kkt-residual", 6);
         assert!(residual.is_finite() && residual > 0.0);

@@ -358,15 +358,18 @@ pub struct SparseOpt {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub lambda: Option<f64>,
+    /// What makes the steps.
+    pub optimizer: SparseOptimizer,
     /// Epochs of steps that make zeros.
     #[schemars(range(min = 1))]
     pub epochs: u32,
     /// Epochs of masked training without penalty afterwards, which undo the shrinkage of the penalty.
     pub debias_epochs: u32,
-    /// Learning rate of the steps; falls to zero by half a cosine.
+    /// Learning rate of the steps; falls to zero by half a cosine. The default is SGD's: with `adam` it is
+    /// stated.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub learning_rate: f64,
-    /// Momentum of the gradient, in 0..1.
+    /// Momentum of the gradient, in 0..1; Adam's `beta1`.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub momentum: f64,
 }
@@ -376,6 +379,7 @@ impl Default for SparseOpt {
         Self {
             method: SparseMethod::default(),
             lambda: None,
+            optimizer: SparseOptimizer::default(),
             epochs: 3,
             debias_epochs: 2,
             learning_rate: 0.05,
@@ -395,4 +399,17 @@ pub enum SparseMethod {
     /// All but the largest are set to zero, more and more of them, and may come back with the next gradient
     /// (iterative hard thresholding: Blumensath & Davies 2009, arXiv 0805.0510).
     HardThreshold,
+}
+
+/// What makes the steps of sparse optimisation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SparseOptimizer {
+    /// Stochastic gradient descent with momentum.
+    #[default]
+    Sgd,
+    /// Adam (Kingma & Ba 2015, arXiv 1412.6980), for single weights: a weight's threshold is divided by what
+    /// its step is divided by, the root of its second moment, else the penalty would weigh most where
+    /// gradients are large.
+    Adam,
 }

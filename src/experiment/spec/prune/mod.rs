@@ -10,7 +10,7 @@ use super::Data;
 pub use criterion::{
     ActivationEntropy, BinRange, Correction, Criterion, Entropy, Grasp, Hessian, JointEntropy,
     Lamp, Magnitude, MaxEntropy, MinMse, OnOffEntropy, OutputEntropy, PredictionEntropy, Random,
-    Select, Snip, SparseMethod, SparseOpt, Synflow, Taylor,
+    Select, Snip, SparseMethod, SparseOpt, SparseOptimizer, Synflow, Taylor,
 };
 
 /// Removes weights from a trained network; the removed weights stay exactly zero in every later stage.
