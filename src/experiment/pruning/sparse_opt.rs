@@ -16,6 +16,8 @@ pub(super) fn check(site: &Site<'_>, prune: &Prune, faults: &mut Vec<Fault>) {
     let Criterion::SparseOpt(settings) = &prune.criterion else { return };
     faults.extend(two_numbers_of_zeros(site, prune, settings));
     faults.extend(no_penalty(site, settings));
+    faults.extend(steps_of_descent(site, settings));
+    faults.extend(half_of_no_space(site, settings));
     faults.extend(groups_in_a_metric(site, prune, settings));
     faults.extend(the_rate_of_sgd(site, settings));
 }
@@ -55,7 +57,7 @@ fn no_penalty(site: &Site<'_>, settings: &SparseOpt) -> Option<Fault> {
 /// Adam's step is in a metric in which a group's threshold has no closed form.
 fn groups_in_a_metric(site: &Site<'_>, prune: &Prune, settings: &SparseOpt) -> Option<Fault> {
     let has_groups =
-        prune.granularity() == Granularity::Unit && settings.method != SparseMethod::HardThreshold;
+        prune.granularity() == Granularity::Unit && settings.method == SparseMethod::Proximal;
     if settings.optimizer != SparseOptimizer::Adam || !has_groups {
         return None;
     }
@@ -79,4 +81,31 @@ fn the_rate_of_sgd(site: &Site<'_>, settings: &SparseOpt) -> Option<Fault> {
     );
     let fault = site.fault(Code::MissingKey, site.value(&path("optimizer")), &message);
     Some(fault.help("add `learning-rate = 0.001`"))
+}
+
+/// What a method makes of gradient descent.
+fn steps_of_descent(site: &Site<'_>, settings: &SparseOpt) -> Option<Fault> {
+    let name = match settings.method {
+        SparseMethod::Fista => "fista",
+        SparseMethod::HalfSpace => "half-space",
+        SparseMethod::Proximal | SparseMethod::HardThreshold => return None,
+    };
+    if settings.optimizer != SparseOptimizer::Adam {
+        return None;
+    }
+    let message = format!("`{name}` takes steps of gradient descent, and `adam` has its own");
+    let fault = site.fault(Code::Contradiction, site.value(&path("optimizer")), &message);
+    let fault = fault.label("steps of its own");
+    let fault = fault.note(site.sources, site.value(&path("method")), "of gradient descent");
+    Some(fault.help("leave `optimizer` out; or set `method` to `proximal` or `hard-threshold`"))
+}
+
+/// ε is of a half-space.
+fn half_of_no_space(site: &Site<'_>, settings: &SparseOpt) -> Option<Fault> {
+    if settings.method == SparseMethod::HalfSpace || !site.is_stated(&path("epsilon")) {
+        return None;
+    }
+    let message = "`epsilon` is of the half-space of `method = \"half-space\"`";
+    let fault = site.fault(Code::Contradiction, site.value(&path("epsilon")), message);
+    Some(fault.label("of a half-space").help("leave `epsilon` out, or set `method`"))
 }

@@ -399,6 +399,9 @@ fn agree_on_penalty(settings: &Value, prune: &mut Map<String, Value>) {
     if said.get("optimizer") == Some(&json!("adam")) && !said.contains_key("learning-rate") {
         prune["criterion"]["sparse-opt"]["learning-rate"] = json!(0.001);
     }
+    if said.get("method") != Some(&json!("half-space")) {
+        prune["criterion"]["sparse-opt"].as_object_mut().unwrap().remove("epsilon");
+    }
     if !said.contains_key("lambda") {
         return;
     }

@@ -9,13 +9,21 @@
 //!
 //! With `optimizer = "adam"` a weight moves by `lr · m̂ / (√v̂ + ε)`, and its threshold is
 //! `lr · λ / (√v̂ + ε)`: the proximal step in the diagonal metric of Adam's step (Yun, Lozano & Yang 2021,
-//! "Adaptive Proximal Gradient Methods for Structured Neural Networks", NeurIPS 2021). Since Adam averages
-//! gradients where momentum sums them, there is no `1 − μ`. A group's threshold has no closed form in this
-//! metric, so Adam is for single weights.
+//! "Adaptive Proximal Gradient Methods for Structured Neural Networks"). Since Adam averages gradients where
+//! momentum sums them, there is no `1 − μ`. A group's threshold has no closed form in this metric, so Adam
+//! is for single weights.
+//!
+//! `fista` takes the gradient at a point that is extrapolated beyond the last step (`accelerated`);
+//! `half-space` takes proximal steps for half of the stage. In the other half a step goes down the
+//! penalty's own gradient as well, `z = x − lr · (m + λ √|G| x_G / ‖x_G‖)`, and a group is set to zero if
+//! `⟨z_G, x_G⟩ < ε ‖x_G‖²`; what is zero stays so. Of single weights that is a step of OBProx-SG (Chen et al.
+//! 2020, <https://arxiv.org/abs/2004.03639>), of units one of HSPG (Chen et al. 2020,
+//! <https://arxiv.org/abs/2009.12078>), which `OTO` prunes with (<https://arxiv.org/abs/2107.07467>).
 //!
 //! λ is given, and then what it leaves at zero is the mask; or it is found: a feedback raises it while
-//! there are fewer zeros than a schedule wants and lowers it while there are more. The schedule is cubic (Zhu & Gupta 2017,
-//! <https://arxiv.org/abs/1710.01878>) and reaches the target when 0.7 of the steps are done.
+//! there are fewer zeros than a schedule wants and lowers it while there are more. The schedule is cubic
+//! (Zhu & Gupta 2017, <https://arxiv.org/abs/1710.01878>) and reaches the target when 0.7 of the steps are
+//! done.
 //! What the feedback misses at the end (measured: 1 to 3 % of the weights; the metric
 //! `proximal-sparsity` says what the proximal steps alone reached) is settled by magnitude: the mask
 //! holds the target exactly. Where the steps left more zeros than that, the others stay free, and
@@ -25,6 +33,7 @@
 //! wants; the next gradient may bring them back. Iterative hard thresholding: Blumensath & Davies 2009,
 //! <https://arxiv.org/abs/0805.0510>; for networks Jin et al. 2016, <https://arxiv.org/abs/1607.05423>.
 
+mod accelerated;
 mod parts;
 
 use graftwork::experiment::spec::{
@@ -42,10 +51,13 @@ use crate::random;
 use crate::stage::{Context, Ended, StageError, point};
 use crate::train::optimizer::Optimizer as Moments;
 use crate::train::{self, Objective, Options, Step, Supervised, Terms, Trained, loss};
-use parts::Parts;
+use accelerated::Accelerated;
+use parts::{Parts, Values};
 
 /// Share of the steps after which the schedule wants the whole target.
 const SETTLED: f64 = 0.7;
+/// Share of the steps after which `half-space` takes no proximal steps any more.
+const WARM_UP: f64 = 0.5;
 /// How fast λ follows: a constant error of 1 would multiply it by e to this over the stage.
 const GAIN: f64 = 60.0;
 /// Training examples on which the optimality conditions are measured; fewer of large ones.
@@ -79,8 +91,7 @@ pub fn prune(
             _ => "lambda".to_owned(),
         };
         let parts = Parts::weights(members.iter().map(|&layer| &layers[layer]));
-        let steps = steps(settings, data);
-        Pool::steered(model, name, parts, *zeros as i64, settings, steps)
+        Pool::steered(model, name, parts, *zeros as i64, reach(settings, data))
     });
     let pools = pools.collect();
     if zeroed(context, model, data, settings, pools)? == Ended::Stopped {
@@ -151,7 +162,7 @@ pub fn prune_units(
         let zeros = class.iter().flat_map(|group| &group.units).filter(|unit| is_going(unit));
         let zeros = zeros.count() as i64;
         let parts = Parts::units(model, &class);
-        Pool::steered(model, name, parts, zeros, settings, steps(settings, data))
+        Pool::steered(model, name, parts, zeros, reach(settings, data))
     });
     let pools = pools.collect();
     if zeroed(context, model, data, settings, pools)? == Ended::Stopped {
@@ -198,6 +209,17 @@ fn steps(settings: &SparseOpt, data: &Splits) -> u64 {
     u64::from(settings.epochs) * data.train.steps() as u64
 }
 
+/// How far a gradient of 1 that stays moves a value in half of the stage: the learning rate averages one half
+/// of its start under the cosine.
+fn reach(settings: &SparseOpt, data: &Splits) -> f64 {
+    let steps = steps(settings, data) as f64;
+    let plain = settings.learning_rate / (1.0 - momentum(settings)) * steps / 4.0;
+    match settings.method {
+        SparseMethod::Fista => plain * accelerated::speed_up(data.train.steps() as u64),
+        _ => plain,
+    }
+}
+
 /// Trains with steps that leave zeros.
 fn zeroed(
     context: &mut Context<'_>,
@@ -213,11 +235,17 @@ fn zeroed(
         method: settings.method,
         optimizer: settings.optimizer,
         momentum: momentum(settings),
+        epsilon: settings.epsilon,
+        accelerated: (settings.method == SparseMethod::Fista).then(|| Accelerated::new(model)),
         step: 0,
         steps: steps(settings, data),
     };
     let options = Options { resumable: false, ..Options::default() };
-    let training = training(settings, settings.epochs);
+    let without = SparseOpt { momentum: 0.0, ..settings.clone() };
+    let training = match settings.method {
+        SparseMethod::Fista => training(&without, settings.epochs),
+        _ => training(settings, settings.epochs),
+    };
     if train::train_with(context, model, &training, &mut objective, &options)? == Trained::Stopped {
         return Ok(Ended::Stopped);
     }
@@ -243,11 +271,11 @@ fn debiased(
     }
 }
 
-/// The momentum by which gradients add up; Adam averages them.
+/// The momentum by which gradients add up; Adam averages them, and `fista` has its own.
 fn momentum(settings: &SparseOpt) -> f64 {
-    match settings.optimizer {
-        SparseOptimizer::Sgd => settings.momentum,
-        SparseOptimizer::Adam => 0.0,
+    match (settings.method, settings.optimizer) {
+        (SparseMethod::Fista, _) | (_, SparseOptimizer::Adam) => 0.0,
+        (_, SparseOptimizer::Sgd) => settings.momentum,
     }
 }
 
@@ -282,6 +310,8 @@ struct Thresholded<'a> {
     method: SparseMethod,
     optimizer: SparseOptimizer,
     momentum: f64,
+    epsilon: f64,
+    accelerated: Option<Accelerated>,
     step: u64,
     steps: u64,
 }
@@ -293,6 +323,8 @@ struct Pool {
     parts: Parts,
     size: f64,
     lambda: f64,
+    /// What `half-space` stepped from.
+    before: Option<Values>,
     /// How many zeros there shall be, where λ is not given.
     path: Option<Path>,
 }
@@ -306,48 +338,40 @@ struct Path {
 impl Pool {
     fn given(model: &Model, parts: Parts, lambda: f64) -> Self {
         let size = parts.count(model) as f64;
-        Self { name: "lambda".to_owned(), parts, size, lambda, path: None }
+        Self { name: "lambda".to_owned(), parts, size, lambda, before: None, path: None }
     }
 
-    fn steered(
-        model: &Model,
-        name: String,
-        parts: Parts,
-        zeros: i64,
-        settings: &SparseOpt,
-        steps: u64,
-    ) -> Self {
+    /// - reach: how far a gradient of 1 moves a value in half of the stage
+    fn steered(model: &Model, name: String, parts: Parts, zeros: i64, reach: f64) -> Self {
         let (sorted, _) = parts.norms(model).sort(0, false);
         let size = parts.count(model) as f64;
         let start = 1.0 - parts.left(model) as f64 / size;
-        // What moves the largest that shall go to zero in half of the stage, were there no gradient: the
-        // learning rate averages one half of its start under the cosine.
+        // What moves the largest that shall go to zero in half of the stage, were there no gradient.
         let largest = sorted.double_value(&[(zeros - 1).max(0)]);
-        let path = settings.learning_rate / (1.0 - momentum(settings)) * steps as f64 / 4.0;
-        let lambda = (largest / path).max(f64::MIN_POSITIVE);
+        let lambda = (largest / reach).max(f64::MIN_POSITIVE);
         let path = Path { start, target: zeros as f64 / size };
-        Self { name, parts, size, lambda, path: Some(path) }
+        Self { name, parts, size, lambda, before: None, path: Some(path) }
     }
 
     /// Makes zeros after a step of the optimizer.
     fn make_zeros(&mut self, model: &Model, step: &ZeroStep<'_>) {
         let wanted = self.path.as_ref().map(|path| path.wanted(step.progress));
-        match step.method {
-            SparseMethod::HardThreshold => {
-                let wanted = wanted.expect("what has no penalty has a target");
-                self.parts.cut(model, (wanted * self.size).round() as i64);
-            }
-            SparseMethod::Proximal => {
-                let threshold = step.learning_rate * self.lambda / (1.0 - step.momentum);
-                match step.metric {
-                    None => self.parts.shrink(model, threshold),
-                    Some(moments) => self.parts.shrink_in_metric(model, threshold, moments),
-                }
-                if let Some(wanted) = wanted {
-                    let zeros = 1.0 - self.parts.left(model) as f64 / self.size;
-                    self.lambda *= (step.gain * (wanted - zeros)).exp();
-                }
-            }
+        if step.method == SparseMethod::HardThreshold {
+            let wanted = wanted.expect("what has no penalty has a target");
+            self.parts.cut(model, (wanted * self.size).round() as i64);
+            return;
+        }
+        let threshold = step.learning_rate * self.lambda / (1.0 - step.momentum);
+        match (&self.before, step.metric) {
+            (Some(before), _) => self.parts.stay_in_half(model, before, threshold, step.epsilon),
+            (None, None) => self.parts.shrink(model, threshold),
+            (None, Some(moments)) => self.parts.shrink_in_metric(model, threshold, moments),
+        }
+        let is_warm = step.method == SparseMethod::HalfSpace && step.progress >= WARM_UP;
+        self.before = is_warm.then(|| self.parts.values(model));
+        if let Some(wanted) = wanted {
+            let zeros = 1.0 - self.parts.left(model) as f64 / self.size;
+            self.lambda *= (step.gain * (wanted - zeros)).exp();
         }
     }
 }
@@ -358,6 +382,8 @@ struct ZeroStep<'a> {
     learning_rate: f64,
     /// That of the optimizer, in whose long run a gradient moves a value by `1 / (1 − momentum)`.
     momentum: f64,
+    /// Of the half-space.
+    epsilon: f64,
     /// The optimizer where its step was in a metric of its own.
     metric: Option<&'a Moments>,
     /// Share of the stage that is done.
@@ -408,12 +434,20 @@ impl Objective for Thresholded<'_> {
             method: self.method,
             learning_rate,
             momentum: self.momentum,
+            epsilon: self.epsilon,
             metric: has_metric.then_some(optimizer),
             progress: self.step as f64 / self.steps as f64,
             gain: GAIN / self.steps as f64,
         };
         for pool in &mut self.pools {
             pool.make_zeros(model, &step);
+        }
+        if let Some(accelerated) = &mut self.accelerated {
+            if self.step.is_multiple_of(self.labelled.steps_per_epoch()) {
+                accelerated.restart(model);
+            } else {
+                accelerated.extrapolate(model);
+            }
         }
     }
 }
@@ -431,7 +465,7 @@ fn report(
     let left: i64 = pools.clone().map(|pool| pool.parts.left(model)).sum();
     let size: f64 = pools.clone().map(|pool| pool.size).sum();
     let mut points = vec![point("proximal-sparsity", step, 1.0 - left as f64 / size)];
-    if settings.method == SparseMethod::Proximal {
+    if settings.method != SparseMethod::HardThreshold {
         let mut rng = random::stream(context.job.seed, "calibration", 0);
         let set = data.train.as_set();
         let batch = set.sample(KKT_SAMPLES.min(set.at_once()), &mut rng);

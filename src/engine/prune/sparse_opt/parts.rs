@@ -10,6 +10,9 @@ use super::super::ista::{kkt_violation, soft_threshold, soft_threshold_by};
 use crate::model::Model;
 use crate::train::optimizer::Optimizer;
 
+/// Values of parameters by name.
+pub(super) type Values = HashMap<String, Tensor>;
+
 /// Weights or units that share a λ.
 ///
 /// Each has a norm, which a step shrinks by its threshold; it is part of the network while that is not zero.
@@ -145,6 +148,38 @@ impl Parts {
         }
     }
 
+    /// A copy of the values of everything that they have.
+    pub(super) fn values(&self, model: &Model) -> Values {
+        let params: Vec<&String> = match self {
+            Self::Weights(params) => params.iter().collect(),
+            Self::Units(units) => units.members.iter().map(|(param, ..)| param).collect(),
+        };
+        let copy = |param: &String| model.params()[param].value.detach().copy();
+        params.into_iter().map(|param| (param.clone(), copy(param))).collect()
+    }
+
+    /// Goes on down the gradient of the penalty at `before`, to `z`, and zeroes what was zero there or has
+    /// `⟨z, x⟩ < ε ‖x‖²`, with `x` the value before: a half-space step.
+    pub(super) fn stay_in_half(
+        &self,
+        model: &Model,
+        before: &Values,
+        threshold: f64,
+        epsilon: f64,
+    ) {
+        match self {
+            Self::Weights(params) => {
+                for param in params {
+                    let (x, mut value) = (&before[param], model.params()[param].value.detach());
+                    let z = &value - x.sign() * threshold;
+                    let leaves = (&z * x).less_tensor(&(x.square() * epsilon));
+                    value.copy_(&z.masked_fill(&leaves.logical_or(&x.eq(0.0)), 0.0));
+                }
+            }
+            Self::Units(units) => units.stay_in_half(model, before, threshold, epsilon),
+        }
+    }
+
     /// The root of the mean square of what Adam divides by; 1 of another optimizer.
     pub(super) fn scale(&self, optimizer: &Optimizer) -> f64 {
         let (mut sum, mut count) = (0.0, 0);
@@ -240,6 +275,23 @@ impl Units {
             let scaled = (&value * &of_param).masked_fill(&of_param.eq(0.0), 0.0);
             value.copy_(&scaled);
         }
+    }
+
+    fn stay_in_half(&self, model: &Model, before: &Values, threshold: f64, epsilon: f64) {
+        let squares = self.sums(|param| before[param].square());
+        let pulls = &self.roots * threshold / squares.sqrt().clamp_min(f64::MIN_POSITIVE);
+        // Of what is in no unit nothing is pulled.
+        let none = Tensor::zeros([1], (Kind::Double, pulls.device()));
+        let pulls = Tensor::cat(&[pulls.narrow(0, 0, self.count()), none], 0);
+        for (param, axis, members) in &self.members {
+            let (x, mut value) = (&before[param], model.params()[param].value.detach());
+            let pull = broadcast(&pulls.index_select(0, members), *axis, &value);
+            let _ = value.g_sub_(&(x * pull));
+        }
+        let inner = self.sums(|param| &before[param] * model.params()[param].value.detach());
+        let leaves = inner.less_tensor(&(&squares * epsilon)).logical_or(&squares.eq(0.0));
+        let keeps = leaves.logical_not().to_kind(Kind::Double);
+        self.scale(model, &keeps.narrow(0, 0, self.count()));
     }
 
     /// Zero groups: `‖g‖ ≤ λ √|G|`. Others: `g = −λ √|G| w / ‖w‖`. What is missing, by `√|G|`.
@@ -364,6 +416,55 @@ mod tests {
             parts.shrink(&model, lambda);
             let violation = parts.violation(&model, &loss(&model), lambda);
             assert!(violation < 1e-6, "{violation}");
+        }
+    }
+
+    fn set(model: &Model, values: [f32; 4]) {
+        let value = model.params()["fc1.weight"].value.detach();
+        value.shallow_clone().copy_(&Tensor::from_slice(&values).reshape([2, 2]));
+    }
+
+    #[test]
+    fn what_leaves_its_half_space_is_zero_for_good() {
+        let model = model();
+        let parts = units(&model);
+        // x = (1, 1): (-.5, .2) leaves, (.5, -.2) does not.
+        set(&model, [1.0; 4]);
+        let before = parts.values(&model);
+        set(&model, [-0.5, 0.2, 0.5, -0.2]);
+        parts.stay_in_half(&model, &before, 0.0, 0.0);
+        assert_eq!(weights(&model), [0.0, 0.0, 0.5, -0.2]);
+        // ⟨z, x⟩ = .3 is less than .2 · ‖x‖² = .4.
+        set(&model, [0.5, -0.2, 3.0, 1.0]);
+        parts.stay_in_half(&model, &before, 0.0, 0.2);
+        assert_eq!(weights(&model), [0.0, 0.0, 3.0, 1.0]);
+        // What is zero stays so, as +0, wherever a step leads.
+        let before = parts.values(&model);
+        set(&model, [7.0, -7.0, 3.0, 1.0]);
+        parts.stay_in_half(&model, &before, 0.0, 0.0);
+        assert_eq!(weights(&model), [0.0, 0.0, 3.0, 1.0]);
+        assert!(weights(&model)[..2].iter().all(|weight| weight.to_bits() == 0));
+        // The penalty's gradient of (3, 4) is √2 · (.6, .8).
+        set(&model, [0.0, 0.0, 3.0, 4.0]);
+        let before = parts.values(&model);
+        parts.stay_in_half(&model, &before, 1.0, 0.0);
+        let root = 2f32.sqrt();
+        let expected = [3.0 - 0.6 * root, 4.0 - 0.8 * root];
+        let found = weights(&model);
+        assert!(found[2..].iter().zip(expected).all(|(found, it)| (found - it).abs() < 1e-6));
+    }
+
+    #[test]
+    fn a_weight_that_would_change_its_sign_is_zero_for_good() {
+        let model = row(&[1.0, -1.0, 0.5, 0.0, -2.0]);
+        let parts = Parts::Weights(vec!["fc.weight".to_owned()]);
+        let before = parts.values(&model);
+        let after = Tensor::from_slice(&[-0.1f32, -0.9, 0.05, 3.0, -1.0]).reshape([1, -1]);
+        no_grad(|| model.params()["fc.weight"].value.shallow_clone().copy_(&after));
+        parts.stay_in_half(&model, &before, 0.1, 0.0);
+        let found = Vec::<f64>::try_from(row_of(&model)).unwrap();
+        for (found, expected) in found.iter().zip([0.0, -0.8, 0.0, 0.0, -0.9]) {
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
         }
     }
 

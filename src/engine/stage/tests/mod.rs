@@ -484,6 +484,8 @@ fn every_criterion_meets_its_target_and_measures_what_is_left() {
         json!({"sparse-opt": {
             "optimizer": "adam", "learning-rate": 0.01, "epochs": 2, "debias-epochs": 1,
         }}),
+        json!({"sparse-opt": {"method": "fista", "epochs": 2, "debias-epochs": 1}}),
+        json!({"sparse-opt": {"method": "half-space", "epochs": 2, "debias-epochs": 1}}),
     ];
     for criterion in criteria {
         let name = criterion.as_object().unwrap().keys().next().unwrap();
@@ -555,6 +557,8 @@ fn whole_units_go_by_every_criterion_and_can_be_taken_out() {
         mse("lasso", "none"),
         json!({"sparse-opt": {"epochs": 2, "debias-epochs": 1}}),
         json!({"sparse-opt": {"method": "hard-threshold", "epochs": 2, "debias-epochs": 1}}),
+        json!({"sparse-opt": {"method": "fista", "epochs": 2, "debias-epochs": 1}}),
+        json!({"sparse-opt": {"method": "half-space", "epochs": 2, "debias-epochs": 1}}),
     ];
     for criterion in criteria {
         let stage = |remove: bool| {

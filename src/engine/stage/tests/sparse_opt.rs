@@ -11,7 +11,13 @@ fn sparse_optimisation_says_how_near_to_an_optimum_it_came() {
     let adam = json!({
         "epochs": 6, "debias-epochs": 0, "optimizer": "adam", "learning-rate": 0.01,
     });
+    let fista = json!({
+        "method": "fista", "epochs": 6, "debias-epochs": 0, "learning-rate": 0.02,
+    });
+    let half_space = json!({"method": "half-space", "epochs": 6, "debias-epochs": 0});
     for (settings, scope, lambda) in [
+        (&fista, "global", "lambda"),
+        (&half_space, "global", "lambda"),
         (&sgd, "global", "lambda"),
         (&sgd, "layer", "layer/fc1/lambda"),
         (&adam, "global", "lambda"),

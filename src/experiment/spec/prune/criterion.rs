@@ -369,9 +369,14 @@ pub struct SparseOpt {
     /// stated.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub learning_rate: f64,
-    /// Momentum of the gradient, in 0..1; Adam's `beta1`.
+    /// Momentum of the gradient, in 0..1; Adam's `beta1`. While `fista` makes zeros it has its own, and this
+    /// is that of debiasing.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub momentum: f64,
+    /// How much of a unit a step of `half-space` has to leave in the unit's own direction, in 0..1: the ε of
+    /// its half-space. More of it makes more zeros.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub epsilon: f64,
 }
 
 impl Default for SparseOpt {
@@ -384,6 +389,7 @@ impl Default for SparseOpt {
             debias_epochs: 2,
             learning_rate: 0.05,
             momentum: 0.9,
+            epsilon: 0.0,
         }
     }
 }
@@ -396,6 +402,13 @@ pub enum SparseMethod {
     /// & Lin 2006).
     #[default]
     Proximal,
+    /// Proximal steps that Nesterov's extrapolation accelerates, begun anew in each epoch (FISTA: Beck &
+    /// Teboulle 2009, doi 10.1137/080716542).
+    Fista,
+    /// Proximal steps for half of the stage; then a unit is set to zero as soon as a step leaves the half-space
+    /// that it points into, and stays there (Chen et al. 2020, arXiv 2009.12078). Of single weights: as soon as
+    /// the sign changes (Chen et al. 2020, arXiv 2004.03639).
+    HalfSpace,
     /// All but the largest are set to zero, more and more of them, and may come back with the next gradient
     /// (iterative hard thresholding: Blumensath & Davies 2009, arXiv 0805.0510).
     HardThreshold,
