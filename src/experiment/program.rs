@@ -35,7 +35,10 @@ pub(super) fn prune(
 ) -> Option<Fault> {
     network.filter(|network| network.is_program())?;
     match criterion {
-        Criterion::MaxEntropy(_) | Criterion::MinMse(_) | Criterion::Synflow(_) => {}
+        Criterion::MaxEntropy(_)
+        | Criterion::MinMse(_)
+        | Criterion::Synflow(_)
+        | Criterion::Slimming(_) => {}
         Criterion::Magnitude(_)
         | Criterion::Random(_)
         | Criterion::Taylor(_)

@@ -13,7 +13,7 @@ use crate::prune::units::goals::Goals;
 use crate::prune::units::readers::{self, Reader};
 use crate::prune::units::{self, Candidates, correction, dead, elimination, scores};
 use crate::prune::{
-    self, Prunable, controls, gradients, max_entropy, min_mse, sparse_opt, synflow,
+    self, Prunable, controls, gradients, max_entropy, min_mse, slimming, sparse_opt, synflow,
 };
 use crate::random;
 
@@ -67,6 +67,8 @@ fn epochs(criterion: &Criterion) -> u64 {
         Criterion::SparseOpt(settings) => {
             u64::from(settings.epochs) + u64::from(settings.debias_epochs).max(1)
         }
+        // The mask comes after the last epoch.
+        Criterion::Slimming(settings) if settings.epochs > 0 => u64::from(settings.epochs) + 1,
         _ => 0,
     }
 }
@@ -132,7 +134,9 @@ pub(super) fn apply(
             synflow::prune(model, layers, &budget, settings.rounds)?;
             return Ok(Ended::Done);
         }
-        Criterion::MaxEntropy(_) => unreachable!("`max-entropy` is of whole units"),
+        criterion @ (Criterion::MaxEntropy(_) | Criterion::Slimming(_)) => {
+            unreachable!("`{}` is of whole units", criterion.name())
+        }
         Criterion::MinMse(settings) => {
             let images = sample(settings.calibration_samples).inputs;
             let mut progress = progress(context, "row", 16);
@@ -257,6 +261,20 @@ fn whole_units(
                 settings,
                 target,
             );
+        }
+        Criterion::Slimming(settings) => {
+            let candidates =
+                candidates.only("slimming", |group| slimming::has_scales(model, group))?;
+            let goals = Goals::of(stage, model, layers, &candidates)?;
+            if let Some(data) = data.filter(|_| settings.epochs > 0) {
+                let groups = candidates.groups();
+                if slimming::train(context, model, groups, data, settings)? == Ended::Stopped {
+                    return Ok(Ended::Stopped);
+                }
+            }
+            let scores = slimming::scores(model, candidates.groups());
+            let units = candidates.choose(model, &scores, target, &goals)?;
+            units::mask(model, &units);
         }
         criterion => {
             let goals = Goals::of(stage, model, layers, &candidates)?;

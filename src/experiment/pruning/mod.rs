@@ -62,20 +62,21 @@ fn two_shares(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
 
 /// What counts weights where whole units go.
 fn not_of_units(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
-    let is_entropy = matches!(prune.criterion, Criterion::MaxEntropy(_));
+    let is_of_units = prune.criterion.is_of_units();
+    let name = prune.criterion.name();
     if prune.granularity() != Granularity::Unit {
-        if !is_entropy {
+        if !is_of_units {
             return None;
         }
-        let message = "`max-entropy` removes whole units, and `granularity` asks for less";
-        let fault = site.fault(Code::Contradiction, site.value(&["granularity"]), message);
+        let message = format!("`{name}` removes whole units, and `granularity` asks for less");
+        let fault = site.fault(Code::Contradiction, site.value(&["granularity"]), &message);
         let fault = fault.note(site.sources, site.choice(&["criterion"]), "of units");
         return Some(fault.help("leave `granularity` out, or choose another criterion"));
     }
-    let because = if is_entropy {
-        (site.choice(&["criterion"]), "`max-entropy` removes whole units")
+    let because = if is_of_units {
+        (site.choice(&["criterion"]), format!("`{name}` removes whole units"))
     } else {
-        (site.value(&["granularity"]), "whole units go")
+        (site.value(&["granularity"]), "whole units go".to_owned())
     };
     let rules = [
         ("allocation", prune.allocation.is_some()),
@@ -90,13 +91,12 @@ fn not_of_units(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
             "leave `{key}` out; `scope` and `floors` say how layers share units out"
         )));
     }
-    let name = prune.criterion.name();
     if matches!(prune.criterion, Criterion::Lamp(_) | Criterion::Synflow(_)) {
         let message = format!("`{name}` scores single weights, and whole units go");
         let fault = site.fault(Code::Contradiction, site.choice(&["criterion"]), &message);
         let fault = fault.note(site.sources, because.0, "of units");
         return Some(fault.help(
-            "leave `granularity` out, or choose max-entropy, min-mse, sparse-opt, magnitude, taylor, snip, grasp or random",
+            "leave `granularity` out, or choose max-entropy, min-mse, sparse-opt, slimming, magnitude, taylor, snip, grasp or random",
         ));
     }
     let Criterion::MinMse(settings) = &prune.criterion else { return None };
@@ -232,9 +232,11 @@ fn shuffled_units(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
         return None;
     }
     let (place, what) = match (&prune.criterion, prune.granularity()) {
-        (Criterion::MaxEntropy(_), _) => (site.choice(&["criterion"]), "`max-entropy`"),
+        (criterion, _) if criterion.is_of_units() => {
+            (site.choice(&["criterion"]), format!("`{}`", criterion.name()))
+        }
         (_, Granularity::Weight) => return None,
-        _ => (site.value(&["granularity"]), "this `granularity`"),
+        _ => (site.value(&["granularity"]), "this `granularity`".to_owned()),
     };
     let message = format!("`shuffle` moves single weights, and {what} removes more at once");
     let fault = site.fault(Code::Contradiction, site.key(&["shuffle"]), &message);

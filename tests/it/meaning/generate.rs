@@ -376,7 +376,7 @@ impl Place {
 /// Leaves out what contradicts other settings of a pruning, which most random ones do.
 fn agree(prune: &mut Map<String, Value>) {
     let of_weights = ["granularity", "allocation", "layer-sparsity", "shuffle"];
-    if prune["criterion"].get("max-entropy").is_some() {
+    if ["max-entropy", "slimming"].iter().any(|name| prune["criterion"].get(*name).is_some()) {
         for key in of_weights {
             prune.remove(key);
         }

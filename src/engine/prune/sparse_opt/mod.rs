@@ -37,20 +37,19 @@ mod accelerated;
 mod parts;
 
 use graftwork::experiment::spec::{
-    Adam, Keep, Loss, Optimizer, Precision, Schedule, Scope, Sgd, SparseMethod, SparseOpt,
-    SparseOptimizer, Training, Warmup,
+    Adam, Loss, Optimizer as Rule, Scope, Sgd, SparseMethod, SparseOpt, SparseOptimizer,
 };
-use indexmap::IndexMap;
 
 use super::selection::{self, Target};
+use super::training::{self, Companion, Plan};
 use super::units::{Candidates, goals::Goals, scores::Scores};
 use super::{Prunable, magnitude, units};
 use crate::data::Splits;
 use crate::model::{Mode, Model};
 use crate::random;
 use crate::stage::{Context, Ended, StageError, point};
-use crate::train::optimizer::Optimizer as Moments;
-use crate::train::{self, Objective, Options, Step, Supervised, Terms, Trained, loss};
+use crate::train::loss;
+use crate::train::optimizer::Optimizer;
 use accelerated::Accelerated;
 use parts::{Parts, Values};
 
@@ -66,7 +65,7 @@ const KKT_SAMPLES: usize = 2048;
 /// Trains until weights are zero, masks them, and trains what is left. Records `kkt-residual` and λ.
 ///
 /// # Errors
-/// [`StageError::Unfit`] for a target that cannot be met; as [`train::train`].
+/// [`StageError::Unfit`] for a target that cannot be met; as [`training::train`].
 pub fn prune(
     context: &mut Context<'_>,
     model: &mut Model,
@@ -228,9 +227,7 @@ fn zeroed(
     settings: &SparseOpt,
     pools: Vec<Pool>,
 ) -> Result<Ended, StageError> {
-    let (loss, seed) = (Loss::default(), context.job.seed);
-    let mut objective = Thresholded {
-        labelled: Supervised::new(data, &loss, seed),
+    let mut thresholded = Thresholded {
         pools,
         method: settings.method,
         optimizer: settings.optimizer,
@@ -238,18 +235,22 @@ fn zeroed(
         epsilon: settings.epsilon,
         accelerated: (settings.method == SparseMethod::Fista).then(|| Accelerated::new(model)),
         step: 0,
+        steps_per_epoch: data.train.steps() as u64,
         steps: steps(settings, data),
     };
-    let options = Options { resumable: false, ..Options::default() };
-    let without = SparseOpt { momentum: 0.0, ..settings.clone() };
-    let training = match settings.method {
-        SparseMethod::Fista => training(&without, settings.epochs),
-        _ => training(settings, settings.epochs),
+    let momentum = match settings.method {
+        SparseMethod::Fista => 0.0,
+        _ => settings.momentum,
     };
-    if train::train_with(context, model, &training, &mut objective, &options)? == Trained::Stopped {
+    let plan = Plan {
+        optimizer: optimizer(settings, momentum),
+        epochs: settings.epochs,
+        epochs_before: 0,
+    };
+    if training::train(context, model, data, &plan, &mut thresholded)? == Ended::Stopped {
         return Ok(Ended::Stopped);
     }
-    report(context, model, &objective, data, settings);
+    report(context, model, &thresholded, data, settings);
     Ok(Ended::Done)
 }
 
@@ -260,15 +261,12 @@ fn debiased(
     data: &Splits,
     settings: &SparseOpt,
 ) -> Result<Ended, StageError> {
-    let loss = Loss::default();
-    let mut labelled = Supervised::new(data, &loss, context.job.seed);
-    let training = training(settings, settings.debias_epochs);
-    let options =
-        Options { resumable: false, epochs_before: settings.epochs, ..Options::default() };
-    match train::train_with(context, model, &training, &mut labelled, &options)? {
-        Trained::Stopped => Ok(Ended::Stopped),
-        Trained::Done { .. } => Ok(Ended::Done),
-    }
+    let plan = Plan {
+        optimizer: optimizer(settings, settings.momentum),
+        epochs: settings.debias_epochs,
+        epochs_before: settings.epochs,
+    };
+    training::train(context, model, data, &plan, &mut ())
 }
 
 /// The momentum by which gradients add up; Adam averages them, and `fista` has its own.
@@ -279,39 +277,25 @@ fn momentum(settings: &SparseOpt) -> f64 {
     }
 }
 
-fn training(settings: &SparseOpt, epochs: u32) -> Training {
-    let SparseOpt { learning_rate, momentum, .. } = *settings;
-    let optimizer = match settings.optimizer {
-        SparseOptimizer::Sgd => Optimizer::Sgd(Sgd { learning_rate, momentum, ..Sgd::default() }),
+fn optimizer(settings: &SparseOpt, momentum: f64) -> Rule {
+    let learning_rate = settings.learning_rate;
+    match settings.optimizer {
+        SparseOptimizer::Sgd => Rule::Sgd(Sgd { learning_rate, momentum, ..Sgd::default() }),
         SparseOptimizer::Adam => {
-            Optimizer::Adam(Adam { learning_rate, beta1: momentum, ..Adam::default() })
+            Rule::Adam(Adam { learning_rate, beta1: momentum, ..Adam::default() })
         }
-    };
-    Training {
-        epochs,
-        optimizer,
-        schedule: Schedule::Cosine(Warmup::default()),
-        loss: Loss::default(),
-        l1: 0.0,
-        sparsify: None,
-        clip_norm: None,
-        freeze: Vec::new(),
-        learning_rate_factors: IndexMap::new(),
-        early_stopping: None,
-        keep: Keep::Last,
-        precision: Precision::Fp32,
     }
 }
 
-/// Training on labelled data with a step towards zeros after every step of the optimizer.
-struct Thresholded<'a> {
-    labelled: Supervised<'a>,
+/// A step towards zeros after every step of the optimizer.
+struct Thresholded {
     pools: Vec<Pool>,
     method: SparseMethod,
     optimizer: SparseOptimizer,
     momentum: f64,
     epsilon: f64,
     accelerated: Option<Accelerated>,
+    steps_per_epoch: u64,
     step: u64,
     steps: u64,
 }
@@ -385,7 +369,7 @@ struct ZeroStep<'a> {
     /// Of the half-space.
     epsilon: f64,
     /// The optimizer where its step was in a metric of its own.
-    metric: Option<&'a Moments>,
+    metric: Option<&'a Optimizer>,
     /// Share of the stage that is done.
     progress: f64,
     /// How fast a steered λ follows.
@@ -400,28 +384,8 @@ impl Path {
     }
 }
 
-impl Objective for Thresholded<'_> {
-    fn steps_per_epoch(&self) -> u64 {
-        self.labelled.steps_per_epoch()
-    }
-
-    fn begin_epoch(&mut self, epoch: u32) {
-        self.labelled.begin_epoch(epoch);
-    }
-
-    fn loss(&mut self, model: &Model, step: &Step) -> Terms {
-        self.labelled.loss(model, step)
-    }
-
-    fn validate(&mut self, model: &Model) -> Vec<(String, f64)> {
-        self.labelled.validate(model)
-    }
-
-    fn selection(&self) -> (String, String) {
-        self.labelled.selection()
-    }
-
-    fn after_step(&mut self, model: &mut Model, learning_rate: f64, optimizer: &Moments) {
+impl Companion for Thresholded {
+    fn after_step(&mut self, model: &mut Model, learning_rate: f64, optimizer: &Optimizer) {
         self.step += 1;
         let has_metric =
             self.optimizer == SparseOptimizer::Adam && self.method != SparseMethod::HardThreshold;
@@ -443,7 +407,7 @@ impl Objective for Thresholded<'_> {
             pool.make_zeros(model, &step);
         }
         if let Some(accelerated) = &mut self.accelerated {
-            if self.step.is_multiple_of(self.labelled.steps_per_epoch()) {
+            if self.step.is_multiple_of(self.steps_per_epoch) {
                 accelerated.restart(model);
             } else {
                 accelerated.extrapolate(model);
@@ -456,12 +420,12 @@ impl Objective for Thresholded<'_> {
 fn report(
     context: &mut Context<'_>,
     model: &Model,
-    objective: &Thresholded<'_>,
+    thresholded: &Thresholded,
     data: &Splits,
     settings: &SparseOpt,
 ) {
     let step = u64::from(settings.epochs);
-    let pools = objective.pools.iter();
+    let pools = thresholded.pools.iter();
     let left: i64 = pools.clone().map(|pool| pool.parts.left(model)).sum();
     let size: f64 = pools.clone().map(|pool| pool.size).sum();
     let mut points = vec![point("proximal-sparsity", step, 1.0 - left as f64 / size)];

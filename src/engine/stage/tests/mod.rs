@@ -5,6 +5,7 @@ mod import;
 mod measuring;
 mod rewind;
 mod segmentation;
+mod slimming;
 mod sparse_opt;
 mod sparsify;
 
@@ -545,6 +546,8 @@ fn whole_units_go_by_every_criterion_and_can_be_taken_out() {
     let criteria = [
         json!({"magnitude": {}}),
         json!({"random": {}}),
+        json!({"slimming": {"epochs": 0}}),
+        json!({"slimming": {"epochs": 2, "lambda": 0.01}}),
         json!({"taylor": {"calibration-samples": 100}}),
         json!({"snip": {"calibration-samples": 100}}),
         json!({"grasp": {"calibration-samples": 100}}),
@@ -584,7 +587,9 @@ fn whole_units_go_by_every_criterion_and_can_be_taken_out() {
             assert_eq!((params, zeros), (6386, 8 * 794), "{criterion}");
         }
         for measure in ["mnist:test/accuracy", "mnist:val/accuracy"] {
-            let step = if criterion.get("sparse-opt").is_some() { 3 } else { 0 };
+            let trains =
+                criterion.get("sparse-opt").is_some() || criterion["slimming"]["epochs"] == 2;
+            let step = if trains { 3 } else { 0 };
             let (masked, small) = (masked.value(measure, step), small.value(measure, step));
             assert!((masked - small).abs() < 1e-12, "{criterion}: {masked} {small}");
         }

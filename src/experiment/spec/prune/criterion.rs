@@ -37,6 +37,10 @@ pub enum Criterion {
     /// Trains with an L1 penalty by proximal gradient steps (of whole units: a group lasso), its weight
     /// given or steered so that the target is met, then trains what is left without it.
     SparseOpt(SparseOpt),
+    /// Ranks units by the scale `|γ|` of the batch-norm behind them, after a training with an L1 penalty on the
+    /// scales by proximal steps (network slimming: Liu et al. 2017, arXiv 1708.06519). Whole units go; those
+    /// without a batch-norm do not take part.
+    Slimming(Slimming),
 }
 
 impl Criterion {
@@ -44,6 +48,7 @@ impl Criterion {
     pub fn needs_data(&self) -> bool {
         match self {
             Self::Magnitude(_) | Self::Random(_) | Self::Synflow(_) | Self::Lamp(_) => false,
+            Self::Slimming(_) => self.trains(),
             Self::Taylor(_)
             | Self::Snip(_)
             | Self::Grasp(_)
@@ -55,12 +60,30 @@ impl Criterion {
 
     /// Whether the criterion looks at labels.
     pub fn needs_labels(&self) -> bool {
-        matches!(self, Self::Taylor(_) | Self::Snip(_) | Self::Grasp(_) | Self::SparseOpt(_))
+        self.trains() || matches!(self, Self::Taylor(_) | Self::Snip(_) | Self::Grasp(_))
+    }
+
+    /// Whether the network is trained, so that it comes to be one of this stage's data.
+    pub fn trains(&self) -> bool {
+        match self {
+            Self::SparseOpt(_) => true,
+            Self::Slimming(settings) => settings.epochs > 0,
+            _ => false,
+        }
+    }
+
+    /// Whether it can take nothing less than whole units.
+    pub fn is_of_units(&self) -> bool {
+        matches!(self, Self::MaxEntropy(_) | Self::Slimming(_))
     }
 
     /// Whether a random draw (of weights or of calibration images) takes part.
     pub fn is_random(&self) -> bool {
-        !matches!(self, Self::Magnitude(_) | Self::Synflow(_) | Self::Lamp(_))
+        match self {
+            Self::Magnitude(_) | Self::Synflow(_) | Self::Lamp(_) => false,
+            Self::Slimming(_) => self.trains(),
+            _ => true,
+        }
     }
 
     /// The name as in the file.
@@ -76,6 +99,7 @@ impl Criterion {
             Self::MaxEntropy(_) => "max-entropy",
             Self::MinMse(_) => "min-mse",
             Self::SparseOpt(_) => "sparse-opt",
+            Self::Slimming(_) => "slimming",
         }
     }
 }
@@ -425,4 +449,27 @@ pub enum SparseOptimizer {
     /// its step is divided by, the root of its second moment, else the penalty would weigh most where
     /// gradients are large.
     Adam,
+}
+
+/// Settings of `slimming`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Slimming {
+    /// Epochs of training with the penalty; 0 ranks the scales as they are and looks at no data.
+    pub epochs: u32,
+    /// The weight of the penalty on the scales.
+    #[schemars(range(min = 0.0))]
+    pub lambda: f64,
+    /// Learning rate of the training, by SGD; falls to zero by half a cosine.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub learning_rate: f64,
+    /// Momentum of the gradient, in 0..1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub momentum: f64,
+}
+
+impl Default for Slimming {
+    fn default() -> Self {
+        Self { epochs: 3, lambda: 1e-4, learning_rate: 0.05, momentum: 0.9 }
+    }
 }

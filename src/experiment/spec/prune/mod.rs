@@ -10,7 +10,7 @@ use super::Data;
 pub use criterion::{
     ActivationEntropy, BinRange, Correction, Criterion, Entropy, Grasp, Hessian, JointEntropy,
     Lamp, Magnitude, MaxEntropy, MinMse, OnOffEntropy, OutputEntropy, PredictionEntropy, Random,
-    Select, Snip, SparseMethod, SparseOpt, SparseOptimizer, Synflow, Taylor,
+    Select, Slimming, Snip, SparseMethod, SparseOpt, SparseOptimizer, Synflow, Taylor,
 };
 
 /// Removes weights from a trained network; the removed weights stay exactly zero in every later stage.
@@ -53,7 +53,7 @@ pub struct Prune {
         "additionalProperties" = { "type": "number", "minimum": 0.0, "exclusiveMaximum": 1.0 }
     ))]
     pub layer_sparsity: IndexMap<String, f64>,
-    /// What goes as a whole; default: single weights, and units for `max-entropy`. With a pattern such as
+    /// What goes as a whole; default: single weights, and units for `max-entropy` and `slimming`. With a pattern such as
     /// `2:4` every layer has the pattern's sparsity, and `sparsity` states it, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub granularity: Option<Granularity>,
@@ -114,7 +114,7 @@ impl Prune {
     pub fn granularity(&self) -> Granularity {
         match (self.granularity, &self.criterion) {
             (Some(granularity), _) => granularity,
-            (None, Criterion::MaxEntropy(_)) => Granularity::Unit,
+            (None, criterion) if criterion.is_of_units() => Granularity::Unit,
             (None, _) => Granularity::Weight,
         }
     }
