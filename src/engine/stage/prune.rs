@@ -1,6 +1,6 @@
 //! The `prune` stage: loads a network, lets a criterion mask weights, measures what is left.
 
-use graftwork::experiment::spec::{Criterion, Entropy, Granularity, Prune};
+use graftwork::experiment::spec::{Criterion, Entropy, Granularity, Hessian, MseTarget, Prune};
 use graftwork::network::groups::Dependencies;
 use tch::Tensor;
 
@@ -136,6 +136,15 @@ pub(super) fn apply(
         }
         criterion @ (Criterion::MaxEntropy(_) | Criterion::Slimming(_)) => {
             unreachable!("`{}` is of whole units", criterion.name())
+        }
+        Criterion::MinMse(settings) if settings.target == MseTarget::Labels => {
+            let batch = sample(settings.calibration_samples);
+            let with_fisher = settings.hessian == Hessian::Diag;
+            let mut progress = progress(context, "image", 64);
+            let scores =
+                gradients::loss_changes(model, &params, &batch, with_fisher, &mut progress);
+            let Some(scores) = scores else { return Ok(Ended::Stopped) };
+            scores
         }
         Criterion::MinMse(settings) => {
             let images = sample(settings.calibration_samples).inputs;

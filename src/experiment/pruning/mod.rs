@@ -4,7 +4,7 @@ mod sparse_opt;
 
 use super::fault::{Code, Fault, Span};
 use super::networks::Site;
-use super::spec::{Budget, Criterion, Granularity, Hessian, Prune, Scope};
+use super::spec::{Budget, Criterion, Granularity, Hessian, MseTarget, Prune, Scope};
 
 /// What lets whole units go.
 const UNITS: &str = "set `granularity = \"unit\"`";
@@ -17,6 +17,9 @@ pub(super) fn check(site: &Site<'_>, prune: &Prune, faults: &mut Vec<Fault>) {
     faults.extend(not_of_weights(site, prune));
     faults.extend(pattern(site, prune));
     faults.extend(correction(site, prune));
+    if prune.granularity() != Granularity::Unit {
+        faults.extend(of_the_loss(site, &prune.criterion));
+    }
     faults.extend(two_values(site, prune));
     faults.extend(shuffled_units(site, prune));
     sparse_opt::check(site, prune, faults);
@@ -102,6 +105,7 @@ fn not_of_units(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
     let Criterion::MinMse(settings) = &prune.criterion else { return None };
     let path = |key| ["criterion", "min-mse", key];
     let of_weights = [
+        ("target", settings.target != MseTarget::Itself),
         ("hessian", settings.hessian != Hessian::Full),
         ("update", settings.update.is_some()),
         ("block-size", site.is_stated(&path("block-size"))),
@@ -214,6 +218,25 @@ fn correction(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
     let hessian = site.value(&["criterion", "min-mse", "hessian"]);
     let fault = fault.note(site.sources, hessian, "not with this one");
     Some(fault.help("leave `update` out, or choose another `hessian`"))
+}
+
+/// The Hessian of the loss is a diagonal here.
+pub(super) fn of_the_loss(site: &Site<'_>, criterion: &Criterion) -> Option<Fault> {
+    let Criterion::MinMse(settings) = criterion else { return None };
+    let is_whole = matches!(settings.hessian, Hessian::Full | Hessian::Blocked);
+    if settings.target != MseTarget::Labels || !is_whole {
+        return None;
+    }
+    let place = ["criterion", "min-mse", "target"];
+    let message = "`target = \"labels\"` goes with the Hessian `diag` or `identity`";
+    let fault = site.fault(Code::Contradiction, site.value(&place), message);
+    let hessian = ["criterion", "min-mse", "hessian"];
+    let fault = if site.is_stated(&hessian) {
+        fault.note(site.sources, site.value(&hessian), "not with this one")
+    } else {
+        fault.label("not with the default, `full`")
+    };
+    Some(fault.help("set `hessian = \"diag\"`, or leave `target` out"))
 }
 
 /// What is left has one value.

@@ -338,6 +338,9 @@ impl Place {
                 }
             }
         }
+        if self.name == "MinMse" && table.get("target") == Some(&json!("labels")) {
+            table.insert("hessian".to_owned(), json!("diag"));
+        }
         if self.name == "Prune" {
             agree(&mut table);
         }
@@ -383,6 +386,9 @@ fn agree(prune: &mut Map<String, Value>) {
     }
     if let Some(settings) = prune["criterion"].get("sparse-opt").cloned() {
         agree_on_penalty(&settings, prune);
+    }
+    if prune["criterion"]["min-mse"]["target"] == "labels" {
+        prune.remove("granularity");
     }
     if prune.get("budget").is_some_and(|budget| *budget == json!({})) {
         prune.remove("budget");

@@ -480,6 +480,8 @@ fn every_criterion_meets_its_target_and_measures_what_is_left() {
         json!({"max-entropy": {"calibration-samples": 100}}),
         json!({"min-mse": {"hessian": "diag", "calibration-samples": 100}}),
         json!({"min-mse": {"calibration-samples": 100}}),
+        json!({"min-mse": {"target": "labels", "hessian": "diag", "calibration-samples": 100}}),
+        json!({"min-mse": {"target": "labels", "hessian": "identity", "calibration-samples": 100}}),
         json!({"sparse-opt": {"epochs": 2, "debias-epochs": 1}}),
         json!({"sparse-opt": {"method": "hard-threshold", "epochs": 2, "debias-epochs": 1}}),
         json!({"sparse-opt": {
@@ -664,7 +666,8 @@ fn pruning_stops_when_it_is_asked_to() {
     let lab = Lab::new();
     let dense = lab.checkpoint(&mlp(), 10, |_| {});
     let from = [("from", dense.as_path())];
-    for criterion in [json!({"min-mse": {}}), json!({"sparse-opt": {}})] {
+    let labels = json!({"min-mse": {"target": "labels", "hessian": "diag"}});
+    for criterion in [json!({"min-mse": {}}), labels, json!({"sparse-opt": {}})] {
         let stage = prune(&criterion, &json!({}));
         let stopped = lab.run_until(&format!("stopped {criterion}"), &stage, &from, |event| {
             matches!(event, Event::Progress(_))

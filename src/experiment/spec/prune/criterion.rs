@@ -31,8 +31,8 @@ pub enum Criterion {
     ///
     /// Whole units go, so the sparsity is met to within one unit.
     MaxEntropy(MaxEntropy),
-    /// Removes the weights whose removal changes the layer's output least in the mean square,
-    /// correcting the others (optimal brain surgeon: Hassibi & Stork 1993, Frantar & Alistarh 2022).
+    /// Removes the weights whose removal changes the layer's output least in the mean square (or the loss on
+    /// labels least: `target`), correcting the others (optimal brain surgeon: Hassibi & Stork 1993, Frantar & Alistarh 2022).
     MinMse(MinMse),
     /// Trains with an L1 penalty by proximal gradient steps (of whole units: a group lasso), its weight
     /// given or steered so that the target is met, then trains what is left without it.
@@ -60,7 +60,11 @@ impl Criterion {
 
     /// Whether the criterion looks at labels.
     pub fn needs_labels(&self) -> bool {
-        self.trains() || matches!(self, Self::Taylor(_) | Self::Snip(_) | Self::Grasp(_))
+        match self {
+            Self::Taylor(_) | Self::Snip(_) | Self::Grasp(_) => true,
+            Self::MinMse(settings) => settings.target == MseTarget::Labels,
+            _ => self.trains(),
+        }
     }
 
     /// Whether the network is trained, so that it comes to be one of this stage's data.
@@ -306,6 +310,8 @@ pub enum PredictionEntropy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct MinMse {
+    /// What is to change least.
+    pub target: MseTarget,
     /// How much of the Hessian of the output error is used.
     pub hessian: Hessian,
     /// Whether the weights that stay are corrected for those that go; default: where `hessian` is `full`
@@ -330,6 +336,7 @@ pub struct MinMse {
 impl Default for MinMse {
     fn default() -> Self {
         Self {
+            target: MseTarget::default(),
             hessian: Hessian::Full,
             update: None,
             select: Select::default(),
@@ -339,6 +346,21 @@ impl Default for MinMse {
             calibration_samples: 2048,
         }
     }
+}
+
+/// What `min-mse` changes least.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MseTarget {
+    /// What each layer puts out: the network before it is pruned is the target, and no labels are looked at.
+    #[default]
+    #[serde(rename = "self")]
+    Itself,
+    /// The loss on labels, to second order: score `−g w + ½ w² H_qq` with the gradient of the cross-entropy
+    /// (optimal brain damage, LeCun et al. 1990, with its first-order term). `H` is 1 with `hessian =
+    /// "identity"`, and with `"diag"` the empirical Fisher information, the mean square of the gradients of
+    /// single examples, each a pass of its own. Nothing is corrected. A negative score says that the loss falls.
+    Labels,
 }
 
 /// How `min-mse` chooses whole units.
