@@ -17,7 +17,7 @@ pub(super) fn criterion(site: &Site<'_>, stage: &Sensitivity) -> Option<Fault> {
             ),
             "of units",
         ),
-        Criterion::SparseOpt(_) => (
+        Criterion::SparseOpt(_) | Criterion::Movement(_) => (
             format!("`{name}` trains all layers, and `sensitivity` prunes one layer alone"),
             "trains",
         ),

@@ -11,6 +11,7 @@
 //! - [`controls`]: random masks with the same counts, fresh values under the same mask
 //! - [`sparse_opt`]: proximal L1 training; [`ista`] is its solver on small problems
 //! - [`slimming`]: units by the scale of the batch-norm behind them
+//! - [`movement`]: what moves towards zero while it is trained goes
 //! - [`training`]: the training that criteria do by themselves
 //! - [`report`]: what a pruning did, in numbers
 //!
@@ -27,6 +28,7 @@ pub mod groups;
 pub mod ista;
 pub mod max_entropy;
 pub mod min_mse;
+pub mod movement;
 pub mod obs;
 pub mod report;
 pub mod selection;

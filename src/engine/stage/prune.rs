@@ -13,7 +13,8 @@ use crate::prune::units::goals::Goals;
 use crate::prune::units::readers::{self, Reader};
 use crate::prune::units::{self, Candidates, correction, dead, elimination, scores};
 use crate::prune::{
-    self, Prunable, controls, gradients, max_entropy, min_mse, slimming, sparse_opt, synflow,
+    self, Prunable, controls, gradients, max_entropy, min_mse, movement, slimming, sparse_opt,
+    synflow,
 };
 use crate::random;
 
@@ -69,6 +70,7 @@ fn epochs(criterion: &Criterion) -> u64 {
         }
         // The mask comes after the last epoch.
         Criterion::Slimming(settings) if settings.epochs > 0 => u64::from(settings.epochs) + 1,
+        Criterion::Movement(settings) => u64::from(settings.epochs) + 1,
         _ => 0,
     }
 }
@@ -150,6 +152,11 @@ pub(super) fn apply(
             let images = sample(settings.calibration_samples).inputs;
             let mut progress = progress(context, "row", 16);
             return min_mse::prune(model, layers, &images, settings, &target, &mut progress);
+        }
+        Criterion::Movement(settings) => {
+            let scores = movement::scores(context, model, &params, data(), settings)?;
+            let Some(scores) = scores else { return Ok(Ended::Stopped) };
+            scores
         }
         Criterion::SparseOpt(settings) => {
             return sparse_opt::prune(context, model, layers, data(), settings, &target);
@@ -282,6 +289,18 @@ fn whole_units(
                 }
             }
             let scores = slimming::scores(model, candidates.groups());
+            let units = candidates.choose(model, &scores, target, &goals)?;
+            units::mask(model, &units);
+        }
+        Criterion::Movement(settings) => {
+            let goals = Goals::of(stage, model, layers, &candidates)?;
+            let params: Vec<String> = trainable(model).map(str::to_owned).collect();
+            let params: Vec<&str> = params.iter().map(String::as_str).collect();
+            let data = data.expect("opened for every criterion that needs it");
+            let values = movement::scores(context, model, &params, data, settings)?;
+            let Some(values) = values else { return Ok(Ended::Stopped) };
+            let by_param = params.iter().map(|&param| param.to_owned()).zip(values);
+            let scores = scores::summed(&by_param.collect(), candidates.groups());
             let units = candidates.choose(model, &scores, target, &goals)?;
             units::mask(model, &units);
         }

@@ -99,7 +99,7 @@ fn not_of_units(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
         let fault = site.fault(Code::Contradiction, site.choice(&["criterion"]), &message);
         let fault = fault.note(site.sources, because.0, "of units");
         return Some(fault.help(
-            "leave `granularity` out, or choose max-entropy, min-mse, sparse-opt, slimming, magnitude, taylor, snip, grasp or random",
+            "leave `granularity` out, or choose max-entropy, min-mse, sparse-opt, slimming, movement, magnitude, taylor, snip, grasp or random",
         ));
     }
     let Criterion::MinMse(settings) = &prune.criterion else { return None };

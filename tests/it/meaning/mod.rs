@@ -126,7 +126,7 @@ fn trained_on(meaning: &Value) -> Option<Value> {
 /// Whether a pruning trains the network.
 fn trains(settings: &Value) -> bool {
     let has = |name: &str| settings["criterion"].get(name).is_some();
-    has("sparse-opt") || has("slimming") && !is_untrained_slimming(settings)
+    has("sparse-opt") || has("movement") || has("slimming") && !is_untrained_slimming(settings)
 }
 
 /// Writes an experiment in one of its ways and plans it; nothing if it has faults.

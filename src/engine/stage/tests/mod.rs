@@ -3,6 +3,7 @@
 mod controls;
 mod import;
 mod measuring;
+mod movement;
 mod rewind;
 mod segmentation;
 mod slimming;
@@ -487,6 +488,7 @@ fn every_criterion_meets_its_target_and_measures_what_is_left() {
         json!({"sparse-opt": {
             "optimizer": "adam", "learning-rate": 0.01, "epochs": 2, "debias-epochs": 1,
         }}),
+        json!({"movement": {"epochs": 2}}),
         json!({"sparse-opt": {"method": "fista", "epochs": 2, "debias-epochs": 1}}),
         json!({"sparse-opt": {"method": "half-space", "epochs": 2, "debias-epochs": 1}}),
     ];
@@ -501,7 +503,7 @@ fn every_criterion_meets_its_target_and_measures_what_is_left() {
         } else {
             assert_eq!(zeros, wanted, "{criterion}");
         }
-        let step = if name == "sparse-opt" { 3 } else { 0 };
+        let step = if ["sparse-opt", "movement"].contains(&name.as_str()) { 3 } else { 0 };
         assert!((thin.value("sparsity", step) - zeros as f64 / 12_704.0).abs() < 1e-12);
         let layers = thin.value("layer/fc1/nonzero", step) + thin.value("layer/fc2/nonzero", step);
         assert_eq!(layers as u64, 12_704 - zeros);
@@ -562,6 +564,7 @@ fn whole_units_go_by_every_criterion_and_can_be_taken_out() {
         mse("lasso", "none"),
         json!({"sparse-opt": {"epochs": 2, "debias-epochs": 1}}),
         json!({"sparse-opt": {"method": "hard-threshold", "epochs": 2, "debias-epochs": 1}}),
+        json!({"movement": {"epochs": 2}}),
         json!({"sparse-opt": {"method": "fista", "epochs": 2, "debias-epochs": 1}}),
         json!({"sparse-opt": {"method": "half-space", "epochs": 2, "debias-epochs": 1}}),
     ];
@@ -590,7 +593,8 @@ fn whole_units_go_by_every_criterion_and_can_be_taken_out() {
         }
         for measure in ["mnist:test/accuracy", "mnist:val/accuracy"] {
             let trains =
-                criterion.get("sparse-opt").is_some() || criterion["slimming"]["epochs"] == 2;
+                ["sparse-opt", "movement"].iter().any(|name| criterion.get(*name).is_some())
+                    || criterion["slimming"]["epochs"] == 2;
             let step = if trains { 3 } else { 0 };
             let (masked, small) = (masked.value(measure, step), small.value(measure, step));
             assert!((masked - small).abs() < 1e-12, "{criterion}: {masked} {small}");
@@ -666,8 +670,9 @@ fn pruning_stops_when_it_is_asked_to() {
     let lab = Lab::new();
     let dense = lab.checkpoint(&mlp(), 10, |_| {});
     let from = [("from", dense.as_path())];
+    let movement = json!({"movement": {"epochs": 1000}});
     let labels = json!({"min-mse": {"target": "labels", "hessian": "diag"}});
-    for criterion in [json!({"min-mse": {}}), labels, json!({"sparse-opt": {}})] {
+    for criterion in [json!({"min-mse": {}}), labels, movement, json!({"sparse-opt": {}})] {
         let stage = prune(&criterion, &json!({}));
         let stopped = lab.run_until(&format!("stopped {criterion}"), &stage, &from, |event| {
             matches!(event, Event::Progress(_))

@@ -41,6 +41,10 @@ pub enum Criterion {
     /// scales by proximal steps (network slimming: Liu et al. 2017, arXiv 1708.06519). Whole units go; those
     /// without a batch-norm do not take part.
     Slimming(Slimming),
+    /// Trains, and weights go that move towards zero: the score `−Σ w · ∂L/∂w` over the steps says how far a
+    /// weight's own gradient drives it away from zero (movement pruning: Sanh et al. 2020, arXiv 2005.07683).
+    /// What stays has the values that the training gave it.
+    Movement(Movement),
 }
 
 impl Criterion {
@@ -54,7 +58,8 @@ impl Criterion {
             | Self::Grasp(_)
             | Self::MaxEntropy(_)
             | Self::MinMse(_)
-            | Self::SparseOpt(_) => true,
+            | Self::SparseOpt(_)
+            | Self::Movement(_) => true,
         }
     }
 
@@ -70,7 +75,7 @@ impl Criterion {
     /// Whether the network is trained, so that it comes to be one of this stage's data.
     pub fn trains(&self) -> bool {
         match self {
-            Self::SparseOpt(_) => true,
+            Self::SparseOpt(_) | Self::Movement(_) => true,
             Self::Slimming(settings) => settings.epochs > 0,
             _ => false,
         }
@@ -104,6 +109,7 @@ impl Criterion {
             Self::MinMse(_) => "min-mse",
             Self::SparseOpt(_) => "sparse-opt",
             Self::Slimming(_) => "slimming",
+            Self::Movement(_) => "movement",
         }
     }
 }
@@ -493,5 +499,26 @@ pub struct Slimming {
 impl Default for Slimming {
     fn default() -> Self {
         Self { epochs: 3, lambda: 1e-4, learning_rate: 0.05, momentum: 0.9 }
+    }
+}
+
+/// Settings of `movement`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Movement {
+    /// Epochs of training over which the scores are summed.
+    #[schemars(range(min = 1))]
+    pub epochs: u32,
+    /// Learning rate of the training, by SGD; falls to zero by half a cosine.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub learning_rate: f64,
+    /// Momentum of the gradient, in 0..1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub momentum: f64,
+}
+
+impl Default for Movement {
+    fn default() -> Self {
+        Self { epochs: 3, learning_rate: 0.05, momentum: 0.9 }
     }
 }

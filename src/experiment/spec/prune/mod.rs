@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::Data;
 pub use criterion::{
     ActivationEntropy, BinRange, Correction, Criterion, Entropy, Grasp, Hessian, JointEntropy,
-    Lamp, Magnitude, MaxEntropy, MinMse, MseTarget, OnOffEntropy, OutputEntropy, PredictionEntropy,
-    Random, Select, Slimming, Snip, SparseMethod, SparseOpt, SparseOptimizer, Synflow, Taylor,
+    Lamp, Magnitude, MaxEntropy, MinMse, Movement, MseTarget, OnOffEntropy, OutputEntropy,
+    PredictionEntropy, Random, Select, Slimming, Snip, SparseMethod, SparseOpt, SparseOptimizer,
+    Synflow, Taylor,
 };
 
 /// Removes weights from a trained network; the removed weights stay exactly zero in every later stage.
