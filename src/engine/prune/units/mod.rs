@@ -21,8 +21,8 @@ mod tests;
 use std::collections::HashSet;
 
 use graftwork::experiment::spec::Scope;
-use graftwork::network::ParamRole;
 use graftwork::network::groups::{Dependencies, Floors, Group, Part, Unit};
+use graftwork::network::{ParamRole, most_exact};
 use indexmap::IndexMap;
 use tch::{Device, Kind, Tensor};
 
@@ -30,7 +30,6 @@ use super::selection::Target;
 use super::{Prunable, set_mask};
 use crate::model::Model;
 use crate::stage::StageError;
-use crate::train::optimizer::most_exact;
 use goals::Goals;
 use scores::Scores;
 
