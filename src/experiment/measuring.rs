@@ -9,14 +9,18 @@ use crate::network::{Extents, Network};
 
 /// A criterion of one layer alone: of single weights, without training.
 pub(super) fn criterion(site: &Site<'_>, stage: &Sensitivity) -> Option<Fault> {
+    let name = stage.criterion.name();
     let (message, label) = match stage.criterion {
-        Criterion::MaxEntropy(_) => (
-            "`max-entropy` removes whole units, which reach into other layers; `sensitivity` prunes one layer alone",
+        Criterion::MaxEntropy(_) | Criterion::Slimming(_) => (
+            format!(
+                "`{name}` removes whole units, which reach into other layers; `sensitivity` prunes one layer alone"
+            ),
             "of units",
         ),
-        Criterion::SparseOpt(_) => {
-            ("`sparse-opt` trains all layers, and `sensitivity` prunes one layer alone", "trains")
-        }
+        Criterion::SparseOpt(_) | Criterion::Movement(_) => (
+            format!("`{name}` trains all layers, and `sensitivity` prunes one layer alone"),
+            "trains",
+        ),
         Criterion::Magnitude(_)
         | Criterion::Random(_)
         | Criterion::Taylor(_)
@@ -26,7 +30,7 @@ pub(super) fn criterion(site: &Site<'_>, stage: &Sensitivity) -> Option<Fault> {
         | Criterion::Lamp(_)
         | Criterion::MinMse(_) => return None,
     };
-    let fault = site.fault(Code::Contradiction, site.choice(&["criterion"]), message);
+    let fault = site.fault(Code::Contradiction, site.choice(&["criterion"]), &message);
     Some(fault.label(label).help(
         "choose a criterion of weights: magnitude, lamp, random, taylor, snip, grasp, synflow, min-mse",
     ))

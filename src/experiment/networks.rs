@@ -122,6 +122,7 @@ pub(super) fn analyse(
         }
         Stage::Sensitivity(sensitivity) => {
             faults.extend(measuring::criterion(site, sensitivity));
+            faults.extend(pruning::of_the_loss(site, &sensitivity.criterion));
             faults.extend(program::prune(site, &sensitivity.criterion, from.as_deref()));
             faults.extend(measuring::sensitivity_split(site, sensitivity));
             let classes = |from| same_classes(site, &sensitivity.data, from, "look at");

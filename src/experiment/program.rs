@@ -35,14 +35,18 @@ pub(super) fn prune(
 ) -> Option<Fault> {
     network.filter(|network| network.is_program())?;
     match criterion {
-        Criterion::MaxEntropy(_) | Criterion::MinMse(_) | Criterion::Synflow(_) => {}
+        Criterion::MaxEntropy(_)
+        | Criterion::MinMse(_)
+        | Criterion::Synflow(_)
+        | Criterion::Slimming(_) => {}
         Criterion::Magnitude(_)
         | Criterion::Random(_)
         | Criterion::Taylor(_)
         | Criterion::Snip(_)
         | Criterion::Grasp(_)
         | Criterion::Lamp(_)
-        | Criterion::SparseOpt(_) => return None,
+        | Criterion::SparseOpt(_)
+        | Criterion::Movement(_) => return None,
     }
     let message = format!(
         "`{}` looks at what goes through the layers, and those of a TorchScript program are not known",
@@ -50,7 +54,7 @@ pub(super) fn prune(
     );
     let fault = site.fault(Code::Program, site.choice(&["criterion"]), &message);
     Some(fault.label("needs the layers").help(format!(
-        "choose one that looks at weights and gradients alone: magnitude, lamp, random, taylor, snip, grasp, sparse-opt; {REMEDY}"
+        "choose one that looks at weights and gradients alone: magnitude, lamp, random, taylor, snip, grasp, sparse-opt, movement; {REMEDY}"
     )))
 }
 

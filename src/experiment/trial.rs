@@ -10,7 +10,7 @@ use super::beside::{self, LiesThere, Mention};
 use super::compose::Composed;
 use super::fault::{Faults, Sources};
 use super::meaning::Stages;
-use super::spec::{Criterion, Data, Experiment, Import, Pretrain, Stage};
+use super::spec::{Data, Experiment, Import, Pretrain, Stage};
 use super::sweep::{Arm, Axis, Sweep};
 use super::tree::Tree;
 use super::write;
@@ -180,8 +180,8 @@ fn trained_on(stage: &Stage, stages: &IndexMap<String, Arc<Stage>>) -> Option<Da
         Stage::Finetune(finetune) => return Some(finetune.data.clone()),
         Stage::Adapt(adapt) => return Some(adapt.source.clone()),
         Stage::Import(import) => return Some(import.data.clone()),
-        Stage::Prune(prune) => match (&prune.criterion, &prune.data) {
-            (Criterion::SparseOpt(_), Some(data)) => return Some(data.clone()),
+        Stage::Prune(prune) => match &prune.data {
+            Some(data) if prune.criterion.trains() => return Some(data.clone()),
             _ => &prune.from,
         },
         Stage::Evaluate(evaluate) => &evaluate.from,

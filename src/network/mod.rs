@@ -13,9 +13,11 @@ pub mod zoo;
 pub use head::Task;
 pub use op::{Init, Op, Param, ParamRole};
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -333,6 +335,18 @@ impl Network {
 /// where `*` stands for any run of characters.
 pub fn matches(pattern: &str, name: &str) -> bool {
     glob(pattern.as_bytes(), name.as_bytes())
+}
+
+/// What holds for a layer: the rule of the pattern with the most characters besides `*` among those
+/// that match, of equals the first in the alphabet.
+///
+/// The order of the patterns in the file does not count, since it does not enter a stage's key.
+pub fn most_exact<'a>(rules: &'a IndexMap<String, f64>, layer: &str) -> Option<&'a f64> {
+    let matching = rules.iter().filter(|(pattern, _)| matches(pattern, layer));
+    let most_exact = matching.max_by_key(|(pattern, _)| {
+        (pattern.chars().filter(|&character| character != '*').count(), Reverse(*pattern))
+    });
+    most_exact.map(|(_, rule)| rule)
 }
 
 fn glob(pattern: &[u8], name: &[u8]) -> bool {

@@ -9,6 +9,11 @@
 //!   "Picking Winning Tickets Before Training by Preserving Gradient Flow",
 //!   <https://arxiv.org/abs/2002.07376>, equation 8.
 //!
+//! - Optimal brain damage with its first-order term: what a weight's removal changes the loss by, to second
+//!   order, `−g w + ½ w² H_qq`. LeCun, Denker & Solla 1990, "Optimal Brain Damage". In place of the Hessian's
+//!   diagonal stands that of the empirical Fisher information, `mean (∂L_n/∂w)²` over examples `n`, as in Theis
+//!   et al. 2018, <https://arxiv.org/abs/1801.05787>.
+//!
 //! The network runs as in evaluation: a score changes no statistics.
 
 use graftwork::experiment::spec::Loss;
@@ -55,6 +60,34 @@ pub fn grasp(model: &Model, params: &[&str], batch: &Batch, temperature: f64) ->
     scores.map(|(weight, product)| weight.detach().to_kind(Kind::Double) * product).collect()
 }
 
+/// `−g w + ½ w² H_qq` for each value of some parameters; `L` is the mean cross-entropy of the images.
+///
+/// H is the mean square of the gradients of single images, which takes a pass for each, or 1. `progress` is
+/// told images done and images in all; it says whether to go on, and nothing comes back if not.
+pub fn loss_changes(
+    model: &Model,
+    params: &[&str],
+    batch: &Batch,
+    with_fisher: bool,
+    progress: &mut dyn FnMut(u64, u64) -> bool,
+) -> Option<Vec<Tensor>> {
+    let scored = Scored::new(model, params, batch, 1.0);
+    let (gradients, curvatures) = if with_fisher {
+        let (gradients, squares) = scored.moments(progress)?;
+        (gradients, squares)
+    } else {
+        let gradients = scored.gradients();
+        let ones = gradients.iter().map(Tensor::ones_like).collect();
+        (gradients, ones)
+    };
+    let terms = scored.weights().into_iter().zip(gradients).zip(curvatures);
+    let changes = terms.map(|((weight, gradient), curvature)| {
+        let weight = weight.detach().to_kind(Kind::Double);
+        weight.square() * curvature * 0.5 - weight * gradient
+    });
+    Some(changes.collect())
+}
+
 /// A network with the weights that are scored and the images.
 struct Scored<'a> {
     model: Model,
@@ -87,6 +120,39 @@ impl<'a> Scored<'a> {
     fn gradients(&self) -> Vec<Tensor> {
         let weights = self.weights();
         summed(self.losses(), |loss| Tensor::run_backward(&[loss], &weights, false, false))
+    }
+
+    /// The mean of the gradients of single examples, and of their squares, in 64 bits.
+    fn moments(
+        &self,
+        progress: &mut dyn FnMut(u64, u64) -> bool,
+    ) -> Option<(Vec<Tensor>, Vec<Tensor>)> {
+        let weights = self.weights();
+        let zeros = || -> Vec<Tensor> {
+            let zero = |weight: &&Tensor| weight.detach().to_kind(Kind::Double).zeros_like();
+            weights.iter().map(zero).collect()
+        };
+        let (mut means, mut squares) = (zeros(), zeros());
+        let total = self.batch.labels.size()[0];
+        for index in 0..total {
+            let one = |tensor: &Tensor| tensor.narrow(0, index, 1);
+            let logits = self.model.forward(&one(&self.batch.inputs), Mode::Eval, None);
+            let labels = one(&self.batch.labels);
+            let loss = loss::supervised(&Loss::default(), &logits, &labels, None);
+            let gradients = Tensor::run_backward(&[loss], &weights, false, false);
+            no_grad(|| {
+                for ((gradient, mean), square) in gradients.iter().zip(&mut means).zip(&mut squares)
+                {
+                    let gradient = gradient.to_kind(Kind::Double);
+                    *square += gradient.square() / total as f64;
+                    *mean += gradient / total as f64;
+                }
+            });
+            if !progress(index as u64 + 1, total as u64) {
+                return None;
+            }
+        }
+        Some((means, squares))
     }
 
     /// `H g`: the gradient of `g · ∂L/∂w` with the first `g` held fast.
@@ -237,6 +303,75 @@ mod tests {
             0.033_370_2,
         ];
         check(&grasp(&model, &WEIGHTS, &batch, 200.0), [&first, &second], 1e6, 5e-5);
+    }
+
+    // One layer of two weights w = (ln 3, 0) on one input, two examples: x = 1 of class 0 and x = 2 of class 1.
+    // p = (.75, .25) and (.9, .1), so ∂L/∂w₁ = −.25 and 2 · .9 = 1.8: g = .775, H = (.0625 + 3.24) / 2 = 1.65125.
+    // −g w + ½ w² H = −.775 · 1.098612 + .5 · 1.206949 · 1.65125 = .145063; with H = 1 it is −.247950.
+    #[test]
+    fn the_change_of_the_loss_to_second_order_by_hand() {
+        let mut network = Network::new("test", &[1]);
+        network.push("fc", Linear { bias: false, ..Linear::new(1, 2) });
+        let mut model = Model::new(network, 0, Device::Cpu);
+        let weights = Tensor::from_slice(&[3f32.ln(), 0.0]).reshape([2, 1]);
+        model.params_mut()["fc.weight"].value = weights;
+        model.update_gradient_flags();
+        let inputs = Tensor::from_slice(&[1.0f32, 2.0]).reshape([2, 1]);
+        let batch = Batch { inputs, labels: Tensor::from_slice(&[0i64, 1]) };
+        for (with_fisher, expected) in [(true, 0.145_063), (false, -0.247_950)] {
+            let mut seen = 0;
+            let changes =
+                loss_changes(&model, &["fc.weight"], &batch, with_fisher, &mut |done, of| {
+                    seen = done;
+                    of == 2
+                });
+            let changes = Vec::<f64>::try_from(changes.unwrap()[0].reshape([-1])).unwrap();
+            assert!((changes[0] - expected).abs() < 1e-5, "{changes:?} {expected}");
+            assert!(changes[1].abs() < 1e-12, "a weight of zero changes nothing");
+            assert_eq!(seen, if with_fisher { 2 } else { 0 });
+        }
+        let stopped = loss_changes(&model, &["fc.weight"], &batch, true, &mut |_, _| false);
+        assert!(stopped.is_none());
+    }
+
+    /// The terms are slopes of the loss: of the mean along `−w`, and of single examples squared.
+    #[test]
+    fn the_change_of_the_loss_agrees_with_finite_differences() {
+        let (model, batch) = problem();
+        let changes = |with_fisher| {
+            loss_changes(&model, &WEIGHTS, &batch, with_fisher, &mut |_, _| true).unwrap()
+        };
+        let (first, second) = (changes(false), changes(true));
+        let losses = || {
+            let logits = model.forward(&batch.inputs, Mode::Eval, None).to_kind(Kind::Double);
+            let own =
+                logits.log_softmax(1, Kind::Double).gather(1, &batch.labels.unsqueeze(1), false);
+            Vec::<f64>::try_from(-own.reshape([-1])).unwrap()
+        };
+        for (layer, index) in [(0, [1i64, 0]), (0, [2, 2]), (1, [0, 2]), (1, [1, 0])] {
+            let share = 0.01;
+            let weight = model.params()[WEIGHTS[layer]].value.detach().get(index[0]).get(index[1]);
+            let old = weight.copy();
+            let w = old.double_value(&[]);
+            let at = |factor: f64| {
+                no_grad(|| weight.shallow_clone().copy_(&(&old * factor)));
+                no_grad(losses)
+            };
+            let (above, below) = (at(1.0 + share), at(1.0 - share));
+            at(1.0);
+            let slopes =
+                above.iter().zip(&below).map(|(above, below)| (above - below) / (2.0 * share));
+            let slopes: Vec<f64> = slopes.collect();
+            let n = slopes.len() as f64;
+            let mean = slopes.iter().sum::<f64>() / n;
+            let square = slopes.iter().map(|slope| slope * slope).sum::<f64>() / n;
+            for (found, expected) in [
+                (first[layer].double_value(&index), 0.5 * w * w - mean),
+                (second[layer].double_value(&index), 0.5 * square - mean),
+            ] {
+                assert!((found - expected).abs() < 2e-5, "{found} {expected}");
+            }
+        }
     }
 
     /// More examples than pass at once, and the same twice over: the mean does not change.

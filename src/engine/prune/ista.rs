@@ -12,6 +12,11 @@ pub fn soft_threshold(values: &Tensor, threshold: f64) -> Tensor {
     values - values.clamp(-threshold, threshold)
 }
 
+/// The same with a threshold for each value.
+pub fn soft_threshold_by(values: &Tensor, thresholds: &Tensor) -> Tensor {
+    values - values.clamp_tensor(Some(-thresholds), Some(thresholds.shallow_clone()))
+}
+
 /// How far `weights` is from a minimum of `f(w) + lambda · ‖w‖₁`, value by value: zero at a minimum.
 ///
 /// `|∇f| − λ` where it is positive for a zero weight, `|∇f + λ · sign(w)|` for another.

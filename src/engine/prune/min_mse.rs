@@ -11,6 +11,8 @@
 //!   Without `update` they go in the same order and the others stay as they are.
 //! - `hessian = "blocked"`: `SparseGPT` ([`super::blocked`]).
 //!
+//! That is `target = "self"`; for `target = "labels"` see [`super::gradients::loss_changes`].
+//!
 //! With N:M patterns the surgeon removes the cheapest weight whose group still has one to lose. Whole rows
 //! go by the energy of what they put out; no weight of another row can make up for them.
 //!

@@ -10,6 +10,9 @@
 //! - [`connected`]: which weights still are on a path from the input to the output
 //! - [`controls`]: random masks with the same counts, fresh values under the same mask
 //! - [`sparse_opt`]: proximal L1 training; [`ista`] is its solver on small problems
+//! - [`slimming`]: units by the scale of the batch-norm behind them
+//! - [`movement`]: what moves towards zero while it is trained goes
+//! - [`training`]: the training that criteria do by themselves
 //! - [`report`]: what a pruning did, in numbers
 //!
 //! A criterion sets masks (and may change weights, as its paper says); masks that are there already
@@ -25,11 +28,14 @@ pub mod groups;
 pub mod ista;
 pub mod max_entropy;
 pub mod min_mse;
+pub mod movement;
 pub mod obs;
 pub mod report;
 pub mod selection;
+pub mod slimming;
 pub mod sparse_opt;
 pub mod synflow;
+pub mod training;
 pub mod units;
 
 #[cfg(test)]

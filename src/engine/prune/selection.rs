@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use graftwork::experiment::spec::{Allocation, Granularity, Prune, Scope};
+use graftwork::network::most_exact;
 use indexmap::IndexMap;
 use tch::{Device, Kind, Tensor};
 
@@ -12,7 +13,6 @@ use super::allocation::{self, Bounds};
 use super::{Prunable, groups, lamp};
 use crate::model::Model;
 use crate::stage::StageError;
-use crate::train::optimizer::most_exact;
 
 /// Number of zeros among `n` weights at a sparsity.
 pub fn zeros(n: usize, sparsity: f64) -> usize {

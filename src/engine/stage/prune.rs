@@ -1,6 +1,6 @@
 //! The `prune` stage: loads a network, lets a criterion mask weights, measures what is left.
 
-use graftwork::experiment::spec::{Criterion, Entropy, Granularity, Prune};
+use graftwork::experiment::spec::{Criterion, Entropy, Granularity, Hessian, MseTarget, Prune};
 use graftwork::network::groups::Dependencies;
 use tch::Tensor;
 
@@ -13,7 +13,8 @@ use crate::prune::units::goals::Goals;
 use crate::prune::units::readers::{self, Reader};
 use crate::prune::units::{self, Candidates, correction, dead, elimination, scores};
 use crate::prune::{
-    self, Prunable, controls, gradients, max_entropy, min_mse, sparse_opt, synflow,
+    self, Prunable, controls, gradients, max_entropy, min_mse, movement, slimming, sparse_opt,
+    synflow,
 };
 use crate::random;
 
@@ -67,6 +68,9 @@ fn epochs(criterion: &Criterion) -> u64 {
         Criterion::SparseOpt(settings) => {
             u64::from(settings.epochs) + u64::from(settings.debias_epochs).max(1)
         }
+        // The mask comes after the last epoch.
+        Criterion::Slimming(settings) if settings.epochs > 0 => u64::from(settings.epochs) + 1,
+        Criterion::Movement(settings) => u64::from(settings.epochs) + 1,
         _ => 0,
     }
 }
@@ -139,10 +143,25 @@ pub(super) fn apply(
             let images = sample(settings.calibration_samples).inputs;
             max_entropy::weight_scores(model, &params, &images, output)
         }
+        Criterion::Slimming(_) => unreachable!("`slimming` is of whole units"),
+        Criterion::MinMse(settings) if settings.target == MseTarget::Labels => {
+            let batch = sample(settings.calibration_samples);
+            let with_fisher = settings.hessian == Hessian::Diag;
+            let mut progress = progress(context, "image", 64);
+            let scores =
+                gradients::loss_changes(model, &params, &batch, with_fisher, &mut progress);
+            let Some(scores) = scores else { return Ok(Ended::Stopped) };
+            scores
+        }
         Criterion::MinMse(settings) => {
             let images = sample(settings.calibration_samples).inputs;
             let mut progress = progress(context, "row", 16);
             return min_mse::prune(model, layers, &images, settings, &target, &mut progress);
+        }
+        Criterion::Movement(settings) => {
+            let scores = movement::scores(context, model, &params, data(), settings)?;
+            let Some(scores) = scores else { return Ok(Ended::Stopped) };
+            scores
         }
         Criterion::SparseOpt(settings) => {
             return sparse_opt::prune(context, model, layers, data(), settings, &target);
@@ -263,6 +282,32 @@ fn whole_units(
                 settings,
                 target,
             );
+        }
+        Criterion::Slimming(settings) => {
+            let candidates =
+                candidates.only("slimming", |group| slimming::has_scales(model, group))?;
+            let goals = Goals::of(stage, model, layers, &candidates)?;
+            if let Some(data) = data.filter(|_| settings.epochs > 0) {
+                let groups = candidates.groups();
+                if slimming::train(context, model, groups, data, settings)? == Ended::Stopped {
+                    return Ok(Ended::Stopped);
+                }
+            }
+            let scores = slimming::scores(model, candidates.groups());
+            let units = candidates.choose(model, &scores, target, &goals)?;
+            units::mask(model, &units);
+        }
+        Criterion::Movement(settings) => {
+            let goals = Goals::of(stage, model, layers, &candidates)?;
+            let params: Vec<String> = trainable(model).map(str::to_owned).collect();
+            let params: Vec<&str> = params.iter().map(String::as_str).collect();
+            let data = data.expect("opened for every criterion that needs it");
+            let values = movement::scores(context, model, &params, data, settings)?;
+            let Some(values) = values else { return Ok(Ended::Stopped) };
+            let by_param = params.iter().map(|&param| param.to_owned()).zip(values);
+            let scores = scores::summed(model, &by_param.collect(), candidates.groups());
+            let units = candidates.choose(model, &scores, target, &goals)?;
+            units::mask(model, &units);
         }
         criterion => {
             let goals = Goals::of(stage, model, layers, &candidates)?;

@@ -67,11 +67,17 @@ pub trait Objective {
         None
     }
 
+    /// Looks at the gradients of a batch before the optimizer's step, without gradients of its own: the scores of
+    /// `movement`.
+    fn before_step(&mut self, model: &Model, gradients: &[Option<Tensor>], optimizer: &Optimizer) {
+        let _ = (model, gradients, optimizer);
+    }
+
     /// Changes the network after the optimizer's step: the proximal step of `sparse-opt`.
     ///
     /// Runs without gradients. `learning_rate` is the schedule's, before the layers' factors.
-    fn after_step(&mut self, model: &mut Model, learning_rate: f64) {
-        let _ = (model, learning_rate);
+    fn after_step(&mut self, model: &mut Model, learning_rate: f64, optimizer: &Optimizer) {
+        let _ = (model, learning_rate, optimizer);
     }
 }
 
@@ -406,8 +412,10 @@ impl<'a, 'c> Loop<'a, 'c> {
         if let Some(largest) = self.training.clip_norm {
             optimizer::clip(&mut gradients, largest);
         }
+        no_grad(|| self.objective.before_step(self.model, &gradients, &self.optimizer));
+        let auxiliary = self.objective.auxiliary();
         self.optimizer.step(&gradients, learning_rate, self.model, auxiliary);
-        no_grad(|| self.objective.after_step(self.model, learning_rate));
+        no_grad(|| self.objective.after_step(self.model, learning_rate, &self.optimizer));
         if let Some(sparsifier) = &self.sparsifier {
             sparsifier.after_steps(step.index + 1, self.model, &mut self.optimizer)?;
         }

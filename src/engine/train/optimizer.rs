@@ -4,10 +4,8 @@
 //! flat buffer, whose gradients must be concatenated. A parameter under a mask gets a masked
 //! gradient; since it starts at zero, it and its moments stay exactly zero under every update here.
 
-use std::cmp::Reverse;
-
 use graftwork::experiment::spec;
-use graftwork::network::matches;
+use graftwork::network::most_exact;
 use indexmap::IndexMap;
 use tch::{Kind, Tensor, no_grad};
 
@@ -22,18 +20,6 @@ pub struct Optimizer {
 
 /// Prefix of the names of an auxiliary network's parameters.
 pub(super) const AUXILIARY: &str = "auxiliary.";
-
-/// What holds for a layer: the rule of the pattern with the most characters besides `*` among those
-/// that match, of equals the first in the alphabet.
-///
-/// The order of the patterns in the file does not count, since it does not enter a stage's key.
-pub fn most_exact<'a>(rules: &'a IndexMap<String, f64>, layer: &str) -> Option<&'a f64> {
-    let matching = rules.iter().filter(|(pattern, _)| matches(pattern, layer));
-    let most_exact = matching.max_by_key(|(pattern, _)| {
-        (pattern.chars().filter(|&character| character != '*').count(), Reverse(*pattern))
-    });
-    most_exact.map(|(_, rule)| rule)
-}
 
 /// A layer's factor on the learning rate.
 fn factor(factors: &IndexMap<String, f64>, layer: &str) -> f64 {
@@ -153,6 +139,19 @@ impl Optimizer {
     ) -> Option<&'a Tensor> {
         let is_it = |slot: &Slot| !slot.auxiliary && slot.name == name;
         gradients.get(self.slots.iter().position(is_it)?)?.as_ref()
+    }
+
+    /// What Adam divides the steps of a parameter's values by, `√v̂ + ε`; none of another optimizer, or of a
+    /// parameter that was not changed yet.
+    pub fn denominators(&self, name: &str) -> Option<Tensor> {
+        let (spec::Optimizer::Adam(settings) | spec::Optimizer::AdamW(settings)) = &self.rule
+        else {
+            return None;
+        };
+        let slot = self.slots.iter().find(|slot| !slot.auxiliary && slot.name == name)?;
+        let correction = 1.0 - settings.beta2.powf(slot.steps as f64);
+        (slot.steps > 0)
+            .then(|| no_grad(|| slot.moments[1].sqrt() / correction.sqrt() + settings.epsilon))
     }
 
     /// Sets the moments of a parameter of the network to zero wherever `kept` is zero.

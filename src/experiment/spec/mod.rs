@@ -41,9 +41,9 @@ pub use model::{
 };
 pub use prune::{
     ActivationEntropy, Allocation, BinRange, Budget, Correction, Criterion, Entropy, Granularity,
-    Grasp, Hessian, JointEntropy, Lamp, Magnitude, MaxEntropy, MinMse, OnOffEntropy, OutputEntropy,
-    PredictionEntropy, Prune, Random, RewindTo, Scope, Select, Snip, SparseMethod, SparseOpt,
-    Synflow, Taylor,
+    Grasp, Hessian, JointEntropy, Lamp, Magnitude, MaxEntropy, MinMse, Movement, MseTarget,
+    OnOffEntropy, OutputEntropy, PredictionEntropy, Prune, Random, RewindTo, Scope, Select,
+    Slimming, Snip, SparseMethod, SparseOpt, SparseOptimizer, Synflow, Taylor,
 };
 pub use sensitivity::Sensitivity;
 pub use sparsify::{Densities, Exchange, Gradual, Sparsify};

@@ -13,7 +13,7 @@ pub struct Sensitivity {
     #[schemars(extend("x-names" = "stage"))]
     pub from: String,
     /// What decides which weights of a layer go: a criterion that looks at single weights and does not
-    /// train, so neither `max-entropy` nor `sparse-opt`.
+    /// train, so not `max-entropy`, `slimming`, `sparse-opt` or `movement`.
     pub criterion: Criterion,
     /// Fractions of the layer's weights that are zero, in 0..1; accuracy is measured at each.
     #[serde(default = "Sensitivity::default_sparsities")]

@@ -338,6 +338,9 @@ impl Place {
                 }
             }
         }
+        if self.name == "MinMse" && table.get("target") == Some(&json!("labels")) {
+            table.insert("hessian".to_owned(), json!("diag"));
+        }
         if self.name == "Prune" {
             agree(&mut table);
         }
@@ -376,7 +379,7 @@ impl Place {
 /// Leaves out what contradicts other settings of a pruning, which most random ones do.
 fn agree(prune: &mut Map<String, Value>) {
     let of_weights = ["granularity", "allocation", "layer-sparsity", "shuffle"];
-    if prune["criterion"].get("max-entropy").is_some() {
+    if ["max-entropy", "slimming"].iter().any(|name| prune["criterion"].get(*name).is_some()) {
         for key in of_weights {
             prune.remove(key);
         }
@@ -384,11 +387,39 @@ fn agree(prune: &mut Map<String, Value>) {
     if let Some(output) = prune["criterion"].pointer_mut("/max-entropy/variant/output") {
         output.as_object_mut().expect("settings").remove("signed");
     }
+    if let Some(settings) = prune["criterion"].get("sparse-opt").cloned() {
+        agree_on_penalty(&settings, prune);
+    }
+    if prune["criterion"]["min-mse"]["target"] == "labels" {
+        prune.remove("granularity");
+    }
     if prune.get("budget").is_some_and(|budget| *budget == json!({})) {
         prune.remove("budget");
     }
-    if !["sparsity", "budget"].iter().any(|key| prune.contains_key(*key)) {
+    let has_target = ["sparsity", "budget"].iter().any(|key| prune.contains_key(*key));
+    if !has_target && prune["criterion"]["sparse-opt"].get("lambda").is_none() {
         prune.insert("sparsity".to_owned(), json!(0.5));
+    }
+}
+
+/// Leaves out what contradicts the penalty of a `sparse-opt`.
+fn agree_on_penalty(settings: &Value, prune: &mut Map<String, Value>) {
+    let said = settings.as_object().expect("a table of settings");
+    if said.get("optimizer") == Some(&json!("adam")) && !said.contains_key("learning-rate") {
+        prune["criterion"]["sparse-opt"]["learning-rate"] = json!(0.001);
+    }
+    if said.get("method") != Some(&json!("half-space")) {
+        prune["criterion"]["sparse-opt"].as_object_mut().unwrap().remove("epsilon");
+    }
+    if !said.contains_key("lambda") {
+        return;
+    }
+    if said.get("method") == Some(&json!("hard-threshold")) {
+        prune["criterion"]["sparse-opt"].as_object_mut().unwrap().remove("lambda");
+        return;
+    }
+    for key in ["sparsity", "budget", "allocation", "layer-sparsity", "floors", "scope"] {
+        prune.remove(key);
     }
 }
 

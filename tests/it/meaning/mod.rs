@@ -87,13 +87,15 @@ fn meanings(stages: &Stages) -> Vec<Value> {
             ("import", _) => whole["strict"] == false,
             ("prune" | "sensitivity", criterion) => {
                 let is_control = whole["shuffle"] == true || whole["reinitialise"] == true;
-                is_control || !matches!(criterion, Some("magnitude" | "lamp" | "synflow"))
+                let is_still = matches!(criterion, Some("magnitude" | "lamp" | "synflow"));
+                is_control || !(is_still || is_untrained_slimming(&whole))
             }
             _ => panic!("say here whether a stage of kind {kind} draws"),
         };
         if kind == "prune" {
             let looks =
-                !matches!(criterion.as_deref(), Some("magnitude" | "random" | "lamp" | "synflow"));
+                !matches!(criterion.as_deref(), Some("magnitude" | "random" | "lamp" | "synflow"))
+                    && !is_untrained_slimming(&whole);
             let own = whole.as_object_mut().unwrap().remove("data");
             let data = own.or_else(|| trained_on(&whole["from"]));
             whole["data"] = data.filter(|_| looks).unwrap_or_default();
@@ -104,18 +106,27 @@ fn meanings(stages: &Stages) -> Vec<Value> {
     meanings
 }
 
+/// Whether a pruning ranks scales as they are.
+fn is_untrained_slimming(settings: &Value) -> bool {
+    settings["criterion"]["slimming"]["epochs"] == 0
+}
+
 /// The data with labels that a network was trained on last.
 fn trained_on(meaning: &Value) -> Option<Value> {
     let settings = &meaning["settings"];
     match meaning["kind"].as_str().unwrap() {
         "pretrain" | "finetune" | "import" => Some(settings["data"].clone()),
         "adapt" => Some(settings["source"].clone()),
-        "prune" if settings["criterion"].get("sparse-opt").is_some() => {
-            Some(settings["data"].clone())
-        }
+        "prune" if trains(settings) => Some(settings["data"].clone()),
         "prune" => trained_on(&settings["from"]),
         kind => panic!("say here what a stage of kind {kind} was trained on"),
     }
+}
+
+/// Whether a pruning trains the network.
+fn trains(settings: &Value) -> bool {
+    let has = |name: &str| settings["criterion"].get(name).is_some();
+    has("sparse-opt") || has("movement") || has("slimming") && !is_untrained_slimming(settings)
 }
 
 /// Writes an experiment in one of its ways and plans it; nothing if it has faults.

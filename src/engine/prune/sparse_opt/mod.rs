@@ -7,9 +7,23 @@
 //! `lr · λ / (1 − μ)`: a rest point then has `|g| ≤ λ` at zeros and `g = −λ sign(w)` elsewhere, as the
 //! objective asks.
 //!
-//! λ is not given but found: a feedback raises it while there are fewer zeros than a schedule wants
-//! and lowers it while there are more. The schedule is cubic (Zhu & Gupta 2017,
-//! <https://arxiv.org/abs/1710.01878>) and reaches the target when 0.7 of the steps are done.
+//! With `optimizer = "adam"` a weight moves by `lr · m̂ / (√v̂ + ε)`, and its threshold is
+//! `lr · λ / (√v̂ + ε)`: the proximal step in the diagonal metric of Adam's step (Yun, Lozano & Yang 2021,
+//! "Adaptive Proximal Gradient Methods for Structured Neural Networks"). Since Adam averages gradients where
+//! momentum sums them, there is no `1 − μ`. A group's threshold has no closed form in this metric, so Adam
+//! is for single weights.
+//!
+//! `fista` takes the gradient at a point that is extrapolated beyond the last step (`accelerated`);
+//! `half-space` takes proximal steps for half of the stage. In the other half a step goes down the
+//! penalty's own gradient as well, `z = x − lr · (m + λ √|G| x_G / ‖x_G‖)`, and a group is set to zero if
+//! `⟨z_G, x_G⟩ < ε ‖x_G‖²`; what is zero stays so. Of single weights that is a step of OBProx-SG (Chen et al.
+//! 2020, <https://arxiv.org/abs/2004.03639>), of units one of HSPG (Chen et al. 2020,
+//! <https://arxiv.org/abs/2009.12078>), which `OTO` prunes with (<https://arxiv.org/abs/2107.07467>).
+//!
+//! λ is given, and then what it leaves at zero is the mask; or it is found: a feedback raises it while
+//! there are fewer zeros than a schedule wants and lowers it while there are more. The schedule is cubic
+//! (Zhu & Gupta 2017, <https://arxiv.org/abs/1710.01878>) and reaches the target when 0.7 of the steps are
+//! done.
 //! What the feedback misses at the end (measured: 1 to 3 % of the weights; the metric
 //! `proximal-sparsity` says what the proximal steps alone reached) is settled by magnitude: the mask
 //! holds the target exactly. Where the steps left more zeros than that, the others stay free, and
@@ -19,26 +33,30 @@
 //! wants; the next gradient may bring them back. Iterative hard thresholding: Blumensath & Davies 2009,
 //! <https://arxiv.org/abs/0805.0510>; for networks Jin et al. 2016, <https://arxiv.org/abs/1607.05423>.
 
+mod accelerated;
 mod parts;
 
 use graftwork::experiment::spec::{
-    Keep, Loss, Optimizer, Precision, Schedule, Scope, Sgd, SparseMethod, SparseOpt, Training,
-    Warmup,
+    Adam, Loss, Optimizer as Rule, Scope, Sgd, SparseMethod, SparseOpt, SparseOptimizer,
 };
-use indexmap::IndexMap;
 
 use super::selection::{self, Target};
+use super::training::{self, Companion, Plan};
 use super::units::{Candidates, goals::Goals, scores::Scores};
 use super::{Prunable, magnitude, units};
 use crate::data::Splits;
 use crate::model::{Mode, Model};
 use crate::random;
 use crate::stage::{Context, Ended, StageError, point};
-use crate::train::{self, Objective, Options, Step, Supervised, Terms, Trained, loss};
-use parts::Parts;
+use crate::train::loss;
+use crate::train::optimizer::Optimizer;
+use accelerated::Accelerated;
+use parts::{Parts, Values};
 
 /// Share of the steps after which the schedule wants the whole target.
 const SETTLED: f64 = 0.7;
+/// Share of the steps after which `half-space` takes no proximal steps any more.
+const WARM_UP: f64 = 0.5;
 /// How fast λ follows: a constant error of 1 would multiply it by e to this over the stage.
 const GAIN: f64 = 60.0;
 /// Training examples on which the optimality conditions are measured; fewer of large ones.
@@ -47,7 +65,7 @@ const KKT_SAMPLES: usize = 2048;
 /// Trains until weights are zero, masks them, and trains what is left. Records `kkt-residual` and λ.
 ///
 /// # Errors
-/// [`StageError::Unfit`] for a target that cannot be met; as [`train::train`].
+/// [`StageError::Unfit`] for a target that cannot be met; as [`training::train`].
 pub fn prune(
     context: &mut Context<'_>,
     model: &mut Model,
@@ -56,6 +74,15 @@ pub fn prune(
     settings: &SparseOpt,
     target: &Target,
 ) -> Result<Ended, StageError> {
+    if let Some(lambda) = settings.lambda {
+        let parts = Parts::weights(layers);
+        let pools = vec![Pool::given(model, parts, lambda)];
+        if zeroed(context, model, data, settings, pools)? == Ended::Stopped {
+            return Ok(Ended::Stopped);
+        }
+        mask_zeros(model, layers, lambda)?;
+        return debiased(context, model, data, settings);
+    }
     let budget = selection::budget(model, layers, target)?;
     let pools = budget.pools.iter().map(|(members, zeros)| {
         let name = match members.as_slice() {
@@ -63,7 +90,7 @@ pub fn prune(
             _ => "lambda".to_owned(),
         };
         let parts = Parts::weights(members.iter().map(|&layer| &layers[layer]));
-        (name, parts, *zeros as i64)
+        Pool::steered(model, name, parts, *zeros as i64, reach(settings, data))
     });
     let pools = pools.collect();
     if zeroed(context, model, data, settings, pools)? == Ended::Stopped {
@@ -72,6 +99,29 @@ pub fn prune(
     let scores = magnitude(model, layers);
     selection::mask_lowest(model, layers, &scores, &budget)?;
     debiased(context, model, data, settings)
+}
+
+/// Masks the weights that are zero.
+///
+/// # Errors
+/// [`StageError::Unfit`] where nothing is left of a layer that had something.
+fn mask_zeros(model: &mut Model, layers: &[Prunable], lambda: f64) -> Result<(), StageError> {
+    for layer in layers {
+        let kept = layer.weight(model).ne(0.0);
+        let is_empty = kept.any().int64_value(&[]) == 0;
+        if is_empty && layer.masked(model) < layer.size(model) {
+            return Err(too_heavy(lambda, "weight", &layer.name));
+        }
+        layer.set_mask(model, &kept);
+    }
+    model.apply_masks();
+    Ok(())
+}
+
+fn too_heavy(lambda: f64, noun: &str, layer: &str) -> StageError {
+    StageError::Unfit(format!(
+        "lambda = {lambda} leaves no {noun} of layer `{layer}`; lower it, or leave the layer out with `exclude`"
+    ))
 }
 
 /// The same for whole units: groups that compete share a λ.
@@ -90,6 +140,15 @@ pub fn prune_units(
     settings: &SparseOpt,
     target: &Target,
 ) -> Result<Ended, StageError> {
+    if let Some(lambda) = settings.lambda {
+        let parts = Parts::units(model, candidates.groups());
+        let pools = vec![Pool::given(model, parts, lambda)];
+        if zeroed(context, model, data, settings, pools)? == Ended::Stopped {
+            return Ok(Ended::Stopped);
+        }
+        mask_zero_units(model, candidates, target, lambda)?;
+        return debiased(context, model, data, settings);
+    }
     let before = units::scores::magnitude(model, candidates.groups());
     let going = candidates.choose(model, &before, target, goals)?;
     let is_going = |unit: &_| going.iter().any(|going| std::ptr::eq(*going, unit));
@@ -101,51 +160,97 @@ pub fn prune_units(
         };
         let zeros = class.iter().flat_map(|group| &group.units).filter(|unit| is_going(unit));
         let zeros = zeros.count() as i64;
-        (name, Parts::units(model, &class), zeros)
+        let parts = Parts::units(model, &class);
+        Pool::steered(model, name, parts, zeros, reach(settings, data))
     });
     let pools = pools.collect();
     if zeroed(context, model, data, settings, pools)? == Ended::Stopped {
         return Ok(Ended::Stopped);
     }
-    let norms = candidates.groups().iter().map(|group| {
-        let norms = Parts::units(model, &[group]).norms(model).to_device(tch::Device::Cpu);
-        Vec::<f64>::try_from(norms).expect("a vector of f64")
-    });
-    let scores = Scores::new(norms.collect());
-    let going = candidates.choose(model, &scores, target, goals)?;
+    let going = candidates.choose(model, &norms(model, candidates), target, goals)?;
     units::mask(model, &going);
     debiased(context, model, data, settings)
 }
 
-/// Trains with steps that leave zeros.
+/// Masks the units that are zero.
 ///
-/// - pools: name of its λ, what shares it, and how many shall be zero
+/// # Errors
+/// [`StageError::Unfit`] where nothing is left of a layer.
+fn mask_zero_units(
+    model: &mut Model,
+    candidates: &Candidates<'_>,
+    target: &Target,
+    lambda: f64,
+) -> Result<(), StageError> {
+    let norms = norms(model, candidates);
+    for (group, norms) in candidates.groups().iter().zip(norms.by_group()) {
+        if norms.iter().all(|&norm| norm == 0.0) {
+            let layer = &model.network().nodes[group.producers[0]].name;
+            return Err(too_heavy(lambda, "unit", layer));
+        }
+    }
+    let going = candidates.zeros(model, &norms, target)?;
+    units::mask(model, &going);
+    Ok(())
+}
+
+/// The norm of every unit.
+fn norms(model: &Model, candidates: &Candidates<'_>) -> Scores {
+    let norms = candidates.groups().iter().map(|group| {
+        let norms = Parts::units(model, &[group]).norms(model).to_device(tch::Device::Cpu);
+        Vec::<f64>::try_from(norms).expect("a vector of f64")
+    });
+    Scores::new(norms.collect())
+}
+
+/// Steps of the training that makes zeros.
+fn steps(settings: &SparseOpt, data: &Splits) -> u64 {
+    u64::from(settings.epochs) * data.train.steps() as u64
+}
+
+/// How far a gradient of 1 that stays moves a value in half of the stage: the learning rate averages one half
+/// of its start under the cosine.
+fn reach(settings: &SparseOpt, data: &Splits) -> f64 {
+    let steps = steps(settings, data) as f64;
+    let plain = settings.learning_rate / (1.0 - momentum(settings)) * steps / 4.0;
+    match settings.method {
+        SparseMethod::Fista => plain * accelerated::speed_up(data.train.steps() as u64),
+        _ => plain,
+    }
+}
+
+/// Trains with steps that leave zeros.
 fn zeroed(
     context: &mut Context<'_>,
     model: &mut Model,
     data: &Splits,
     settings: &SparseOpt,
-    pools: Vec<(String, Parts, i64)>,
+    pools: Vec<Pool>,
 ) -> Result<Ended, StageError> {
-    let (loss, seed) = (Loss::default(), context.job.seed);
-    let steps = u64::from(settings.epochs) * data.train.steps() as u64;
-    let pools = pools
-        .into_iter()
-        .map(|(name, parts, zeros)| Pool::new(model, name, parts, zeros, settings, steps));
-    let mut objective = Thresholded {
-        labelled: Supervised::new(data, &loss, seed),
-        pools: pools.collect(),
+    let mut thresholded = Thresholded {
+        pools,
         method: settings.method,
-        momentum: settings.momentum,
+        optimizer: settings.optimizer,
+        momentum: momentum(settings),
+        epsilon: settings.epsilon,
+        accelerated: (settings.method == SparseMethod::Fista).then(|| Accelerated::new(model)),
         step: 0,
-        steps,
+        steps_per_epoch: data.train.steps() as u64,
+        steps: steps(settings, data),
     };
-    let options = Options { resumable: false, ..Options::default() };
-    let training = training(settings, settings.epochs);
-    if train::train_with(context, model, &training, &mut objective, &options)? == Trained::Stopped {
+    let momentum = match settings.method {
+        SparseMethod::Fista => 0.0,
+        _ => settings.momentum,
+    };
+    let plan = Plan {
+        optimizer: optimizer(settings, momentum),
+        epochs: settings.epochs,
+        epochs_before: 0,
+    };
+    if training::train(context, model, data, &plan, &mut thresholded)? == Ended::Stopped {
         return Ok(Ended::Stopped);
     }
-    report(context, model, &objective, data, settings);
+    report(context, model, &thresholded, data, settings);
     Ok(Ended::Done)
 }
 
@@ -156,45 +261,41 @@ fn debiased(
     data: &Splits,
     settings: &SparseOpt,
 ) -> Result<Ended, StageError> {
-    let loss = Loss::default();
-    let mut labelled = Supervised::new(data, &loss, context.job.seed);
-    let training = training(settings, settings.debias_epochs);
-    let options =
-        Options { resumable: false, epochs_before: settings.epochs, ..Options::default() };
-    match train::train_with(context, model, &training, &mut labelled, &options)? {
-        Trained::Stopped => Ok(Ended::Stopped),
-        Trained::Done { .. } => Ok(Ended::Done),
-    }
-}
-
-fn training(settings: &SparseOpt, epochs: u32) -> Training {
-    let optimizer = Sgd {
-        learning_rate: settings.learning_rate,
-        momentum: settings.momentum,
-        ..Sgd::default()
+    let plan = Plan {
+        optimizer: optimizer(settings, settings.momentum),
+        epochs: settings.debias_epochs,
+        epochs_before: settings.epochs,
     };
-    Training {
-        epochs,
-        optimizer: Optimizer::Sgd(optimizer),
-        schedule: Schedule::Cosine(Warmup::default()),
-        loss: Loss::default(),
-        l1: 0.0,
-        sparsify: None,
-        clip_norm: None,
-        freeze: Vec::new(),
-        learning_rate_factors: IndexMap::new(),
-        early_stopping: None,
-        keep: Keep::Last,
-        precision: Precision::Fp32,
+    training::train(context, model, data, &plan, &mut ())
+}
+
+/// The momentum by which gradients add up; Adam averages them, and `fista` has its own.
+fn momentum(settings: &SparseOpt) -> f64 {
+    match (settings.method, settings.optimizer) {
+        (SparseMethod::Fista, _) | (_, SparseOptimizer::Adam) => 0.0,
+        (_, SparseOptimizer::Sgd) => settings.momentum,
     }
 }
 
-/// Training on labelled data with a step towards zeros after every step of the optimizer.
-struct Thresholded<'a> {
-    labelled: Supervised<'a>,
+fn optimizer(settings: &SparseOpt, momentum: f64) -> Rule {
+    let learning_rate = settings.learning_rate;
+    match settings.optimizer {
+        SparseOptimizer::Sgd => Rule::Sgd(Sgd { learning_rate, momentum, ..Sgd::default() }),
+        SparseOptimizer::Adam => {
+            Rule::Adam(Adam { learning_rate, beta1: momentum, ..Adam::default() })
+        }
+    }
+}
+
+/// A step towards zeros after every step of the optimizer.
+struct Thresholded {
     pools: Vec<Pool>,
     method: SparseMethod,
+    optimizer: SparseOptimizer,
     momentum: f64,
+    epsilon: f64,
+    accelerated: Option<Accelerated>,
+    steps_per_epoch: u64,
     step: u64,
     steps: u64,
 }
@@ -205,32 +306,77 @@ struct Pool {
     name: String,
     parts: Parts,
     size: f64,
-    /// Fraction of zeros that is there at the start, and that shall be there.
+    lambda: f64,
+    /// What `half-space` stepped from.
+    before: Option<Values>,
+    /// How many zeros there shall be, where λ is not given.
+    path: Option<Path>,
+}
+
+/// Fractions of zeros that are there at the start, and that shall be there.
+struct Path {
     start: f64,
     target: f64,
-    lambda: f64,
 }
 
 impl Pool {
-    fn new(
-        model: &Model,
-        name: String,
-        parts: Parts,
-        zeros: i64,
-        settings: &SparseOpt,
-        steps: u64,
-    ) -> Self {
+    fn given(model: &Model, parts: Parts, lambda: f64) -> Self {
+        let size = parts.count(model) as f64;
+        Self { name: "lambda".to_owned(), parts, size, lambda, before: None, path: None }
+    }
+
+    /// - reach: how far a gradient of 1 moves a value in half of the stage
+    fn steered(model: &Model, name: String, parts: Parts, zeros: i64, reach: f64) -> Self {
         let (sorted, _) = parts.norms(model).sort(0, false);
         let size = parts.count(model) as f64;
         let start = 1.0 - parts.left(model) as f64 / size;
-        // What moves the largest that shall go to zero in half of the stage, were there no gradient: the
-        // learning rate averages one half of its start under the cosine.
+        // What moves the largest that shall go to zero in half of the stage, were there no gradient.
         let largest = sorted.double_value(&[(zeros - 1).max(0)]);
-        let path = settings.learning_rate / (1.0 - settings.momentum) * steps as f64 / 4.0;
-        let lambda = (largest / path).max(f64::MIN_POSITIVE);
-        Self { name, parts, size, start, target: zeros as f64 / size, lambda }
+        let lambda = (largest / reach).max(f64::MIN_POSITIVE);
+        let path = Path { start, target: zeros as f64 / size };
+        Self { name, parts, size, lambda, before: None, path: Some(path) }
     }
 
+    /// Makes zeros after a step of the optimizer.
+    fn make_zeros(&mut self, model: &Model, step: &ZeroStep<'_>) {
+        let wanted = self.path.as_ref().map(|path| path.wanted(step.progress));
+        if step.method == SparseMethod::HardThreshold {
+            let wanted = wanted.expect("what has no penalty has a target");
+            self.parts.cut(model, (wanted * self.size).round() as i64);
+            return;
+        }
+        let threshold = step.learning_rate * self.lambda / (1.0 - step.momentum);
+        match (&self.before, step.metric) {
+            (Some(before), _) => self.parts.stay_in_half(model, before, threshold, step.epsilon),
+            (None, None) => self.parts.shrink(model, threshold),
+            (None, Some(moments)) => self.parts.shrink_in_metric(model, threshold, moments),
+        }
+        let is_warm = step.method == SparseMethod::HalfSpace && step.progress >= WARM_UP;
+        self.before = is_warm.then(|| self.parts.values(model));
+        if let Some(wanted) = wanted {
+            let zeros = 1.0 - self.parts.left(model) as f64 / self.size;
+            self.lambda *= (step.gain * (wanted - zeros)).exp();
+        }
+    }
+}
+
+/// What holds for all pools at a step.
+struct ZeroStep<'a> {
+    method: SparseMethod,
+    learning_rate: f64,
+    /// That of the optimizer, in whose long run a gradient moves a value by `1 / (1 − momentum)`.
+    momentum: f64,
+    /// Of the half-space.
+    epsilon: f64,
+    /// The optimizer where its step was in a metric of its own.
+    metric: Option<&'a Optimizer>,
+    /// Share of the stage that is done.
+    progress: f64,
+    /// How fast a steered λ follows.
+    gain: f64,
+}
+
+impl Path {
     /// Fraction of zeros that the schedule wants at a share of the stage.
     fn wanted(&self, progress: f64) -> f64 {
         let left = (1.0 - progress / SETTLED).max(0.0);
@@ -238,42 +384,33 @@ impl Pool {
     }
 }
 
-impl Objective for Thresholded<'_> {
-    fn steps_per_epoch(&self) -> u64 {
-        self.labelled.steps_per_epoch()
-    }
-
-    fn begin_epoch(&mut self, epoch: u32) {
-        self.labelled.begin_epoch(epoch);
-    }
-
-    fn loss(&mut self, model: &Model, step: &Step) -> Terms {
-        self.labelled.loss(model, step)
-    }
-
-    fn validate(&mut self, model: &Model) -> Vec<(String, f64)> {
-        self.labelled.validate(model)
-    }
-
-    fn selection(&self) -> (String, String) {
-        self.labelled.selection()
-    }
-
-    fn after_step(&mut self, model: &mut Model, learning_rate: f64) {
+impl Companion for Thresholded {
+    fn after_step(&mut self, model: &mut Model, learning_rate: f64, optimizer: &Optimizer) {
         self.step += 1;
-        let progress = self.step as f64 / self.steps as f64;
+        let has_metric =
+            self.optimizer == SparseOptimizer::Adam && self.method != SparseMethod::HardThreshold;
+        if has_metric && self.step == 1 {
+            // What a steered λ starts from was found as if all steps were divided by 1.
+            let steered = self.pools.iter_mut().filter(|pool| pool.path.is_some());
+            steered.for_each(|pool| pool.lambda *= pool.parts.scale(optimizer));
+        }
+        let step = ZeroStep {
+            method: self.method,
+            learning_rate,
+            momentum: self.momentum,
+            epsilon: self.epsilon,
+            metric: has_metric.then_some(optimizer),
+            progress: self.step as f64 / self.steps as f64,
+            gain: GAIN / self.steps as f64,
+        };
         for pool in &mut self.pools {
-            let wanted = pool.wanted(progress);
-            match self.method {
-                SparseMethod::HardThreshold => {
-                    pool.parts.cut(model, (wanted * pool.size).round() as i64);
-                }
-                SparseMethod::Proximal => {
-                    let threshold = learning_rate * pool.lambda / (1.0 - self.momentum);
-                    pool.parts.shrink(model, threshold);
-                    let zeros = 1.0 - pool.parts.left(model) as f64 / pool.size;
-                    pool.lambda *= (GAIN / self.steps as f64 * (wanted - zeros)).exp();
-                }
+            pool.make_zeros(model, &step);
+        }
+        if let Some(accelerated) = &mut self.accelerated {
+            if self.step.is_multiple_of(self.steps_per_epoch) {
+                accelerated.restart(model);
+            } else {
+                accelerated.extrapolate(model);
             }
         }
     }
@@ -283,16 +420,16 @@ impl Objective for Thresholded<'_> {
 fn report(
     context: &mut Context<'_>,
     model: &Model,
-    objective: &Thresholded<'_>,
+    thresholded: &Thresholded,
     data: &Splits,
     settings: &SparseOpt,
 ) {
     let step = u64::from(settings.epochs);
-    let pools = objective.pools.iter();
+    let pools = thresholded.pools.iter();
     let left: i64 = pools.clone().map(|pool| pool.parts.left(model)).sum();
     let size: f64 = pools.clone().map(|pool| pool.size).sum();
     let mut points = vec![point("proximal-sparsity", step, 1.0 - left as f64 / size)];
-    if settings.method == SparseMethod::Proximal {
+    if settings.method != SparseMethod::HardThreshold {
         let mut rng = random::stream(context.job.seed, "calibration", 0);
         let set = data.train.as_set();
         let batch = set.sample(KKT_SAMPLES.min(set.at_once()), &mut rng);

@@ -6,8 +6,12 @@ use graftwork::network::groups::{Group, Part};
 use tch::{Kind, Tensor};
 
 use super::super::Prunable;
-use super::super::ista::{kkt_violation, soft_threshold};
+use super::super::ista::{kkt_violation, soft_threshold, soft_threshold_by};
 use crate::model::Model;
+use crate::train::optimizer::Optimizer;
+
+/// Values of parameters by name.
+pub(super) type Values = HashMap<String, Tensor>;
 
 /// Weights or units that share a λ.
 ///
@@ -134,6 +138,71 @@ impl Parts {
         }
     }
 
+    /// The proximal step of `threshold · ‖·‖₁` in the metric of Adam's step: each weight by `threshold` over what
+    /// its step was divided by. Weights that it did not change stay.
+    pub(super) fn shrink_in_metric(&self, model: &Model, threshold: f64, optimizer: &Optimizer) {
+        for (param, denominators) in self.denominators(optimizer) {
+            let value = model.params()[param].value.detach();
+            let shrunk = soft_threshold_by(&value, &(denominators.reciprocal() * threshold));
+            value.shallow_clone().copy_(&shrunk);
+        }
+    }
+
+    /// A copy of the values of everything that they have.
+    pub(super) fn values(&self, model: &Model) -> Values {
+        let params: Vec<&String> = match self {
+            Self::Weights(params) => params.iter().collect(),
+            Self::Units(units) => units.members.iter().map(|(param, ..)| param).collect(),
+        };
+        let copy = |param: &String| model.params()[param].value.detach().copy();
+        params.into_iter().map(|param| (param.clone(), copy(param))).collect()
+    }
+
+    /// Goes on down the gradient of the penalty at `before`, to `z`, and zeroes what was zero there or has
+    /// `⟨z, x⟩ < ε ‖x‖²`, with `x` the value before: a half-space step.
+    pub(super) fn stay_in_half(
+        &self,
+        model: &Model,
+        before: &Values,
+        threshold: f64,
+        epsilon: f64,
+    ) {
+        match self {
+            Self::Weights(params) => {
+                for param in params {
+                    let (x, mut value) = (&before[param], model.params()[param].value.detach());
+                    let z = &value - x.sign() * threshold;
+                    let leaves = (&z * x).less_tensor(&(x.square() * epsilon));
+                    value.copy_(&z.masked_fill(&leaves.logical_or(&x.eq(0.0)), 0.0));
+                }
+            }
+            Self::Units(units) => units.stay_in_half(model, before, threshold, epsilon),
+        }
+    }
+
+    /// The root of the mean square of what Adam divides by; 1 of another optimizer.
+    pub(super) fn scale(&self, optimizer: &Optimizer) -> f64 {
+        let (mut sum, mut count) = (0.0, 0);
+        for (_, denominators) in self.denominators(optimizer) {
+            sum += denominators.square().sum(Kind::Double).double_value(&[]);
+            count += denominators.numel();
+        }
+        if count == 0 { 1.0 } else { (sum / count as f64).sqrt() }
+    }
+
+    fn denominators<'a>(
+        &'a self,
+        optimizer: &'a Optimizer,
+    ) -> impl Iterator<Item = (&'a str, Tensor)> {
+        let params = match self {
+            Self::Weights(params) => params.iter(),
+            Self::Units(_) => {
+                unreachable!("the threshold of a group has no closed form in a metric")
+            }
+        };
+        params.filter_map(|param| Some((param.as_str(), optimizer.denominators(param)?)))
+    }
+
     /// Zeroes the smallest; of equals some.
     pub(super) fn cut(&self, model: &Model, zeros: i64) {
         if zeros == 0 {
@@ -208,6 +277,23 @@ impl Units {
         }
     }
 
+    fn stay_in_half(&self, model: &Model, before: &Values, threshold: f64, epsilon: f64) {
+        let squares = self.sums(|param| before[param].square());
+        let pulls = &self.roots * threshold / squares.sqrt().clamp_min(f64::MIN_POSITIVE);
+        // Of what is in no unit nothing is pulled.
+        let none = Tensor::zeros([1], (Kind::Double, pulls.device()));
+        let pulls = Tensor::cat(&[pulls.narrow(0, 0, self.count()), none], 0);
+        for (param, axis, members) in &self.members {
+            let (x, mut value) = (&before[param], model.params()[param].value.detach());
+            let pull = broadcast(&pulls.index_select(0, members), *axis, &value);
+            let _ = value.g_sub_(&(x * pull));
+        }
+        let inner = self.sums(|param| &before[param] * model.params()[param].value.detach());
+        let leaves = inner.less_tensor(&(&squares * epsilon)).logical_or(&squares.eq(0.0));
+        let keeps = leaves.logical_not().to_kind(Kind::Double);
+        self.scale(model, &keeps.narrow(0, 0, self.count()));
+    }
+
     /// Zero groups: `‖g‖ ≤ λ √|G|`. Others: `g = −λ √|G| w / ‖w‖`. What is missing, by `√|G|`.
     fn violation(&self, model: &Model, gradients: &[Tensor], lambda: f64) -> f64 {
         let values = |param: &str| model.params()[param].value.detach();
@@ -246,12 +332,16 @@ fn broadcast(vector: &Tensor, axis: usize, value: &Tensor) -> Tensor {
 
 #[cfg(test)]
 mod tests {
+    use graftwork::experiment::spec;
     use graftwork::network::Network;
     use graftwork::network::groups::Dependencies;
     use graftwork::network::op::{Linear, Relu};
-    use tch::Device;
+    use indexmap::IndexMap;
+    use tch::{Device, no_grad};
 
     use super::*;
+    use crate::prune::ista::Lasso;
+    use crate::random;
 
     /// One unit with the weights 3 and 4, one with 0.3 and 0.4.
     fn model() -> Model {
@@ -326,6 +416,144 @@ mod tests {
             parts.shrink(&model, lambda);
             let violation = parts.violation(&model, &loss(&model), lambda);
             assert!(violation < 1e-6, "{violation}");
+        }
+    }
+
+    fn set(model: &Model, values: [f32; 4]) {
+        let value = model.params()["fc1.weight"].value.detach();
+        value.shallow_clone().copy_(&Tensor::from_slice(&values).reshape([2, 2]));
+    }
+
+    #[test]
+    fn what_leaves_its_half_space_is_zero_for_good() {
+        let model = model();
+        let parts = units(&model);
+        // x = (1, 1): (-.5, .2) leaves, (.5, -.2) does not.
+        set(&model, [1.0; 4]);
+        let before = parts.values(&model);
+        set(&model, [-0.5, 0.2, 0.5, -0.2]);
+        parts.stay_in_half(&model, &before, 0.0, 0.0);
+        assert_eq!(weights(&model), [0.0, 0.0, 0.5, -0.2]);
+        // ⟨z, x⟩ = .3 is less than .2 · ‖x‖² = .4.
+        set(&model, [0.5, -0.2, 3.0, 1.0]);
+        parts.stay_in_half(&model, &before, 0.0, 0.2);
+        assert_eq!(weights(&model), [0.0, 0.0, 3.0, 1.0]);
+        // What is zero stays so, as +0, wherever a step leads.
+        let before = parts.values(&model);
+        set(&model, [7.0, -7.0, 3.0, 1.0]);
+        parts.stay_in_half(&model, &before, 0.0, 0.0);
+        assert_eq!(weights(&model), [0.0, 0.0, 3.0, 1.0]);
+        assert!(weights(&model)[..2].iter().all(|weight| weight.to_bits() == 0));
+        // The penalty's gradient of (3, 4) is √2 · (.6, .8).
+        set(&model, [0.0, 0.0, 3.0, 4.0]);
+        let before = parts.values(&model);
+        parts.stay_in_half(&model, &before, 1.0, 0.0);
+        let root = 2f32.sqrt();
+        let expected = [3.0 - 0.6 * root, 4.0 - 0.8 * root];
+        let found = weights(&model);
+        assert!(found[2..].iter().zip(expected).all(|(found, it)| (found - it).abs() < 1e-6));
+    }
+
+    #[test]
+    fn a_weight_that_would_change_its_sign_is_zero_for_good() {
+        let model = row(&[1.0, -1.0, 0.5, 0.0, -2.0]);
+        let parts = Parts::Weights(vec!["fc.weight".to_owned()]);
+        let before = parts.values(&model);
+        let after = Tensor::from_slice(&[-0.1f32, -0.9, 0.05, 3.0, -1.0]).reshape([1, -1]);
+        no_grad(|| model.params()["fc.weight"].value.shallow_clone().copy_(&after));
+        parts.stay_in_half(&model, &before, 0.1, 0.0);
+        let found = Vec::<f64>::try_from(row_of(&model)).unwrap();
+        for (found, expected) in found.iter().zip([0.0, -0.8, 0.0, 0.0, -0.9]) {
+            assert!((found - expected).abs() < 1e-6, "{found} {expected}");
+        }
+    }
+
+    /// One layer without a bias, whose only row has these weights.
+    fn row(weights: &[f32]) -> Model {
+        let mut network = Network::new("test", &[weights.len() as u32]);
+        network.push("fc", Linear { bias: false, ..Linear::new(weights.len() as u32, 1) });
+        let mut model = Model::new(network, 0, Device::Cpu);
+        model.params_mut()["fc.weight"].value = Tensor::from_slice(weights).reshape([1, -1]);
+        model.update_gradient_flags();
+        model
+    }
+
+    fn row_of(model: &Model) -> Tensor {
+        model.params()["fc.weight"].value.detach().reshape([-1]).to_kind(Kind::Double)
+    }
+
+    /// A step of Adam on a loss, and the proximal step in its metric.
+    fn adam_step(
+        model: &mut Model,
+        adam: &mut Optimizer,
+        (rate, lambda): (f64, f64),
+        loss: impl Fn(&Tensor) -> Tensor,
+    ) {
+        let loss = loss(&model.params()["fc.weight"].value.reshape([-1]));
+        let gradients = adam.dense_gradients(&loss, model, None);
+        adam.step(&gradients, rate, model, None);
+        let parts = Parts::Weights(vec!["fc.weight".to_owned()]);
+        no_grad(|| parts.shrink_in_metric(model, rate * lambda, adam));
+    }
+
+    fn adam(model: &Model) -> Optimizer {
+        let rule = spec::Optimizer::Adam(spec::Adam::default());
+        Optimizer::new(&rule, &IndexMap::new(), model, None)
+    }
+
+    // The first step by hand: the gradient is (.1, -1, 10) and so is √v̂, the step is .1 · (1, -1, 1), and
+    // the thresholds are .1 · .5 / (.1, 1, 10). All three in Python, 64 bits, weight by weight:
+    //   for t in 1, 2, 3:
+    //       g = a * w; m = .9 * m + .1 * g; v = .999 * v + .001 * g * g
+    //       d = sqrt(v / (1 - .999**t)) + 1e-8
+    //       z = w - .1 * m / (1 - .9**t) / d
+    //       w = copysign(max(abs(z) - .1 * .5 / d, 0), z)
+    #[test]
+    fn the_proximal_step_of_adam_divides_the_threshold_as_it_divides_the_step() {
+        let mut model = row(&[1.0, -2.0, 0.5]);
+        let mut adam = adam(&model);
+        let a = Tensor::from_slice(&[0.1f32, 0.5, 20.0]);
+        let steps = [
+            [0.4, -1.85, 0.395],
+            [0.0, -1.698_369_097_5, 0.290_739_842_5],
+            [0.0, -1.545_201_757_2, 0.188_611_314_3],
+        ];
+        for (step, expected) in steps.iter().enumerate() {
+            adam_step(&mut model, &mut adam, (0.1, 0.5), |w| {
+                (w.square() * &a).sum(Kind::Float) * 0.5
+            });
+            let found = Vec::<f64>::try_from(row_of(&model)).unwrap();
+            for (found, expected) in found.iter().zip(expected) {
+                assert!((found - expected).abs() < 1e-6, "step {step}: {found} {expected}");
+            }
+        }
+        assert_eq!(row_of(&model).double_value(&[0]).to_bits(), 0);
+    }
+
+    /// Where it comes to rest the optimality conditions hold for λ, and it is the lasso's solution.
+    #[test]
+    fn adam_comes_to_rest_at_the_minimum_for_its_lambda() {
+        for seed in 0..8 {
+            let mut rng = random::stream(seed, "lasso", 0);
+            let design = random::uniform(&[12, 5], -1.0, 1.0, &mut rng);
+            let targets = random::uniform(&[12], -1.0, 1.0, &mut rng);
+            let lambda = 0.3;
+            let solution = Lasso::new(&design, &targets, lambda).fista(1e-9, 50_000);
+            let loss = |w: &Tensor| (design.matmul(w) - &targets).square().sum(Kind::Float) * 0.5;
+            let mut model = row(&[0.3, -0.3, 0.2, -0.2, 0.1]);
+            let mut adam = adam(&model);
+            let steps = 2000;
+            for step in 0..steps {
+                let rate = 0.01 * (1.0 - f64::from(step) / f64::from(steps));
+                adam_step(&mut model, &mut adam, (rate, lambda), loss);
+            }
+            let parts = Parts::Weights(vec!["fc.weight".to_owned()]);
+            let loss = loss(&model.params()["fc.weight"].value.reshape([-1]));
+            let violation = parts.violation(&model, &loss, lambda);
+            assert!(violation < 2e-3, "seed {seed}: {violation}");
+            let error = (row_of(&model) - &solution).abs().max().double_value(&[]);
+            assert!(error < 2e-3, "seed {seed}: {error}");
+            assert!(row_of(&model).ne(0.0).equal(&solution.ne(0.0)), "seed {seed}: the support");
         }
     }
 }

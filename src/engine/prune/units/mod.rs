@@ -18,9 +18,11 @@ pub mod scores;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
 use graftwork::experiment::spec::Scope;
-use graftwork::network::ParamRole;
 use graftwork::network::groups::{Dependencies, Floors, Group, Part, Slice, Unit};
+use graftwork::network::{ParamRole, most_exact};
 use indexmap::IndexMap;
 use tch::{Device, Kind, Tensor};
 
@@ -28,7 +30,6 @@ use super::selection::Target;
 use super::{Prunable, set_mask};
 use crate::model::Model;
 use crate::stage::StageError;
-use crate::train::optimizer::most_exact;
 use goals::Goals;
 use scores::Scores;
 
@@ -128,6 +129,28 @@ impl<'a> Candidates<'a> {
             }
         }
         Ok(order[..low].to_vec())
+    }
+
+    /// The units whose norm is zero, and those that do nothing.
+    ///
+    /// - norms: of all that makes and carries a unit
+    ///
+    /// # Errors
+    /// As [`Candidates::choose`].
+    pub fn zeros(
+        &self,
+        model: &Model,
+        norms: &Scores,
+        target: &Target,
+    ) -> Result<Vec<&'a Unit>, StageError> {
+        let (order, dead) = self.order(model, norms, target)?;
+        let units = self.groups.iter().flat_map(|group| &group.units);
+        let norms = units.map(std::ptr::from_ref).zip(norms.by_group().iter().flatten());
+        let zeros: HashSet<*const Unit> =
+            norms.filter(|(_, norm)| **norm == 0.0).map(|(unit, _)| unit).collect();
+        let is_zero = |unit: &&Unit| zeros.contains(&std::ptr::from_ref(*unit));
+        let (dead, others) = order.split_at(dead);
+        Ok(dead.iter().chain(others.iter().filter(|unit| is_zero(unit))).copied().collect())
     }
 
     /// The units that the floors let go, in the order in which they go, and how many are zeros already.

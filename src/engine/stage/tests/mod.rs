@@ -3,8 +3,11 @@
 mod controls;
 mod import;
 mod measuring;
+mod movement;
 mod rewind;
 mod segmentation;
+mod slimming;
+mod sparse_opt;
 mod sparsify;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -478,8 +481,16 @@ fn every_criterion_meets_its_target_and_measures_what_is_left() {
         json!({"max-entropy": {"calibration-samples": 100}}),
         json!({"min-mse": {"hessian": "diag", "calibration-samples": 100}}),
         json!({"min-mse": {"calibration-samples": 100}}),
+        json!({"min-mse": {"target": "labels", "hessian": "diag", "calibration-samples": 100}}),
+        json!({"min-mse": {"target": "labels", "hessian": "identity", "calibration-samples": 100}}),
         json!({"sparse-opt": {"epochs": 2, "debias-epochs": 1}}),
         json!({"sparse-opt": {"method": "hard-threshold", "epochs": 2, "debias-epochs": 1}}),
+        json!({"sparse-opt": {
+            "optimizer": "adam", "learning-rate": 0.01, "epochs": 2, "debias-epochs": 1,
+        }}),
+        json!({"movement": {"epochs": 2}}),
+        json!({"sparse-opt": {"method": "fista", "epochs": 2, "debias-epochs": 1}}),
+        json!({"sparse-opt": {"method": "half-space", "epochs": 2, "debias-epochs": 1}}),
     ];
     for criterion in criteria {
         let name = criterion.as_object().unwrap().keys().next().unwrap();
@@ -492,7 +503,7 @@ fn every_criterion_meets_its_target_and_measures_what_is_left() {
         } else {
             assert_eq!(zeros, wanted, "{criterion}");
         }
-        let step = if name == "sparse-opt" { 3 } else { 0 };
+        let step = if ["sparse-opt", "movement"].contains(&name.as_str()) { 3 } else { 0 };
         assert!((thin.value("sparsity", step) - zeros as f64 / 12_704.0).abs() < 1e-12);
         let layers = thin.value("layer/fc1/nonzero", step) + thin.value("layer/fc2/nonzero", step);
         assert_eq!(layers as u64, 12_704 - zeros);
@@ -539,6 +550,8 @@ fn whole_units_go_by_every_criterion_and_can_be_taken_out() {
     let criteria = [
         json!({"magnitude": {}}),
         json!({"random": {}}),
+        json!({"slimming": {"epochs": 0}}),
+        json!({"slimming": {"epochs": 2, "lambda": 0.01}}),
         json!({"taylor": {"calibration-samples": 100}}),
         json!({"snip": {"calibration-samples": 100}}),
         json!({"grasp": {"calibration-samples": 100}}),
@@ -551,6 +564,9 @@ fn whole_units_go_by_every_criterion_and_can_be_taken_out() {
         mse("lasso", "none"),
         json!({"sparse-opt": {"epochs": 2, "debias-epochs": 1}}),
         json!({"sparse-opt": {"method": "hard-threshold", "epochs": 2, "debias-epochs": 1}}),
+        json!({"movement": {"epochs": 2}}),
+        json!({"sparse-opt": {"method": "fista", "epochs": 2, "debias-epochs": 1}}),
+        json!({"sparse-opt": {"method": "half-space", "epochs": 2, "debias-epochs": 1}}),
     ];
     for criterion in criteria {
         let stage = |remove: bool| {
@@ -576,7 +592,10 @@ fn whole_units_go_by_every_criterion_and_can_be_taken_out() {
             assert_eq!((params, zeros), (6386, 8 * 794), "{criterion}");
         }
         for measure in ["mnist:test/accuracy", "mnist:val/accuracy"] {
-            let step = if criterion.get("sparse-opt").is_some() { 3 } else { 0 };
+            let trains =
+                ["sparse-opt", "movement"].iter().any(|name| criterion.get(*name).is_some())
+                    || criterion["slimming"]["epochs"] == 2;
+            let step = if trains { 3 } else { 0 };
             let (masked, small) = (masked.value(measure, step), small.value(measure, step));
             assert!((masked - small).abs() < 1e-12, "{criterion}: {masked} {small}");
         }
@@ -611,31 +630,6 @@ fn a_budget_of_nonzeros_is_met_to_the_weight() {
         error.starts_with("budget.nonzeros = 5 allows 5 parameters that are not zero"),
         "{error}"
     );
-}
-
-#[test]
-fn sparse_optimisation_says_how_near_to_an_optimum_it_came() {
-    let lab = Lab::new();
-    let dense = lab.run("dense", &pretrain(&json!({})), &[]);
-    let from = [("from", dense.draft.as_path())];
-    for (scope, lambda) in [("global", "lambda"), ("layer", "layer/fc1/lambda")] {
-        let criterion = json!({"sparse-opt": {"epochs": 6, "debias-epochs": 0}});
-        let settings = json!({"sparsity": 0.8, "scope": scope});
-        let thin = lab.run(&format!("thin {scope}"), &prune(&criterion, &settings), &from);
-        assert_eq!(thin.result, Ok(Ended::Done));
-        let residual = thin.value("kkt-residual", 6);
-        assert!(residual.is_finite() && residual > 0.0);
-        assert!(thin.value(lambda, 6) > 0.0);
-        let reached = thin.value("proximal-sparsity", 6);
-        assert!((reached - 0.8).abs() < 0.1, "the steps alone come near the target: {reached}");
-        // Both pools and each layer of 12,544 and 160 weights give 10,163. The steps may leave more
-        // zeros in a layer than were asked for; the mask takes no more.
-        let model = thin.model();
-        let masks = model.params().values().filter_map(|parameter| parameter.mask.as_ref());
-        let masked = masks.map(|mask| mask.eq(0.0).sum(Kind::Int64).int64_value(&[]));
-        assert_eq!(masked.sum::<i64>(), 10_163);
-        assert!(thin.value("sparsity", 7) >= 10_163.0 / 12_704.0 - 1e-12);
-    }
 }
 
 #[test]
@@ -676,7 +670,9 @@ fn pruning_stops_when_it_is_asked_to() {
     let lab = Lab::new();
     let dense = lab.checkpoint(&mlp(), 10, |_| {});
     let from = [("from", dense.as_path())];
-    for criterion in [json!({"min-mse": {}}), json!({"sparse-opt": {}})] {
+    let movement = json!({"movement": {"epochs": 1000}});
+    let labels = json!({"min-mse": {"target": "labels", "hessian": "diag"}});
+    for criterion in [json!({"min-mse": {}}), labels, movement, json!({"sparse-opt": {}})] {
         let stage = prune(&criterion, &json!({}));
         let stopped = lab.run_until(&format!("stopped {criterion}"), &stage, &from, |event| {
             matches!(event, Event::Progress(_))

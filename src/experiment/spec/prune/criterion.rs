@@ -1,225 +1,7 @@
-//! The prune stage: criteria, scope, target.
+//! What decides which weights and units go: the criteria and their settings.
 
-use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use super::Data;
-
-/// Removes weights from a trained network; the removed weights stay exactly zero in every later stage.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Prune {
-    /// The stage whose network is pruned.
-    #[schemars(extend("x-names" = "stage"))]
-    pub from: String,
-    /// What decides which weights go.
-    pub criterion: Criterion,
-    /// Fraction of the prunable weights that are zero afterwards, in 0..1. Biases and normalisation are not
-    /// prunable. One of `sparsity` and `budget` is needed, and both can be.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
-    pub sparsity: Option<f64>,
-    /// What is left at most.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub budget: Option<Budget>,
-    /// Over what the fraction is taken.
-    #[serde(default)]
-    pub scope: Scope,
-    /// How layers share the sparsity out, in place of `scope`; the total is met to one weight.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub allocation: Option<Allocation>,
-    /// The fraction of a layer's weights (of its units, where whole units go) that stay at least, by layer
-    /// pattern. Of the patterns that match a layer the one with the most characters besides `*` counts.
-    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
-    #[schemars(extend(
-        "x-names" = "layer",
-        "additionalProperties" = { "type": "number", "minimum": 0.0, "maximum": 1.0 }
-    ))]
-    pub floors: IndexMap<String, f64>,
-    /// Exactly this sparsity of a layer, by layer pattern as in `floors`; the other layers make up for
-    /// the total.
-    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
-    #[schemars(extend(
-        "x-names" = "layer",
-        "additionalProperties" = { "type": "number", "minimum": 0.0, "exclusiveMaximum": 1.0 }
-    ))]
-    pub layer_sparsity: IndexMap<String, f64>,
-    /// What goes as a whole; default: single weights, and units for `max-entropy`, which takes weights by the
-    /// variant `output` alone. With a pattern such as
-    /// `2:4` every layer has the pattern's sparsity, and `sparsity` states it, too.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub granularity: Option<Granularity>,
-    /// Takes units out of the network that do nothing: those that nothing reads any more, and with `unit`
-    /// all that go. What is left is an ordinary smaller network that computes the same. It happens last,
-    /// after `rewind-to`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub remove: bool,
-    /// Layers that keep all their weights, by name pattern; they do not count towards `sparsity`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-names" = "layer"))]
-    pub exclude: Vec<String>,
-    /// Data for criteria that look at activations or train; default: the data that `from` was trained on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data: Option<Data>,
-    /// Sets what is left to its values after an early epoch of a stage that trained it (Frankle et al.
-    /// 2020, arXiv 1912.05671), its normalisation statistics too.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rewind_to: Option<RewindTo>,
-    /// Sets what is left to fresh initial values, which no training with this seed starts from: the control
-    /// of a lottery ticket's values (Frankle & Carbin 2019, arXiv 1803.03635).
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub reinitialise: bool,
-    /// Puts the zeros of each layer at random places, as many as the criterion gives it: the control of a
-    /// lottery ticket's mask. What is left has its values of `from`, or those that `rewind-to` or
-    /// `reinitialise` give it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub shuffle: bool,
-    /// Pins the seed of this stage, so that all seeds of the experiment share it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seed: Option<u64>,
-}
-
-impl Prune {
-    /// A stage that states nothing else; how much goes has to be added.
-    pub fn new(from: &str, criterion: Criterion) -> Self {
-        Self {
-            from: from.to_owned(),
-            criterion,
-            sparsity: None,
-            budget: None,
-            scope: Scope::default(),
-            allocation: None,
-            floors: IndexMap::new(),
-            layer_sparsity: IndexMap::new(),
-            granularity: None,
-            remove: false,
-            exclude: Vec::new(),
-            data: None,
-            rewind_to: None,
-            reinitialise: false,
-            shuffle: false,
-            seed: None,
-        }
-    }
-
-    /// What goes as a whole.
-    pub fn granularity(&self) -> Granularity {
-        match (self.granularity, &self.criterion) {
-            (Some(granularity), _) => granularity,
-            (None, Criterion::MaxEntropy(_)) => Granularity::Unit,
-            (None, _) => Granularity::Weight,
-        }
-    }
-
-    /// Whether a random draw takes part in the result.
-    pub fn is_random(&self) -> bool {
-        self.criterion.is_random() || self.reinitialise || self.shuffle
-    }
-}
-
-/// What is left of a network at most: numbers up to 1 are fractions of what it has before, larger ones are
-/// counts. The fewest units go with which all that is stated holds.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Budget {
-    /// Trainable parameters of the network without what goes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("exclusiveMinimum" = 0.0))]
-    pub params: Option<f64>,
-    /// Multiply-accumulates of convolutions and linear layers for one example, without what goes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("exclusiveMinimum" = 0.0))]
-    pub macs: Option<f64>,
-    /// Trainable parameters that are not zero.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("exclusiveMinimum" = 0.0))]
-    pub nonzeros: Option<f64>,
-    /// Hidden units, channels and heads of the layers that are pruned.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("exclusiveMinimum" = 0.0))]
-    pub channels: Option<f64>,
-}
-
-/// The point of a training that a network goes back to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct RewindTo {
-    /// The stage that trained it: `pretrain`, `finetune` or `adapt`, of the same network.
-    #[schemars(extend("x-names" = "stage-of-table"))]
-    pub stage: String,
-    /// After which of its epochs; 0: as it was before the first.
-    pub epoch: u32,
-}
-
-/// Over what the sparsity is taken.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Scope {
-    /// Weights of all layers compete.
-    #[default]
-    Global,
-    /// Every layer loses the same fraction.
-    Layer,
-    /// Units compete with those of layers that are alike: made, normalised and read by the same kinds of
-    /// layers (Fang et al. 2024, arXiv 2407.04616). Of each kind the same fraction goes.
-    Isomorphic,
-}
-
-/// What goes as a whole.
-///
-/// A row of a weight is all that makes one output: a row of a linear layer, a filter of a convolution.
-/// The weights of a pattern are consecutive along the row, of a convolution along its flattened axes,
-/// the input's channels slowest. A last group that is not full keeps as many as a full one.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Granularity {
-    /// Single weights.
-    #[default]
-    Weight,
-    /// Whole rows of weights, by the sum of their scores; the target is met to within one row.
-    Row,
-    /// Hidden units, channels, features and heads, with everything that makes, carries and reads them, in
-    /// all layers that are tied together. The target is met to within one unit.
-    Unit,
-    /// One of every four consecutive weights stays.
-    #[serde(rename = "1:4")]
-    OneOfFour,
-    /// Two of every four consecutive weights stay (Mishra et al. 2021, arXiv 2104.08378).
-    #[serde(rename = "2:4")]
-    TwoOfFour,
-    /// Four of every eight consecutive weights stay.
-    #[serde(rename = "4:8")]
-    FourOfEight,
-}
-
-impl Granularity {
-    /// How many of how many consecutive weights stay, where it is a pattern.
-    pub fn pattern(self) -> Option<(usize, usize)> {
-        match self {
-            Self::Weight | Self::Row | Self::Unit => None,
-            Self::OneOfFour => Some((1, 4)),
-            Self::TwoOfFour => Some((2, 4)),
-            Self::FourOfEight => Some((4, 8)),
-        }
-    }
-}
-
-/// How layers share a sparsity out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Allocation {
-    /// Every layer the same density.
-    Uniform,
-    /// Densities in proportion to the sum of a weight's extents over their product (Erdős–Rényi kernel:
-    /// Evci et al. 2020, arXiv 1911.11134); a layer that would be denser than whole stays whole.
-    Erk,
-    /// The densities that ranking all weights by `lamp` gives (Lee et al. 2021, arXiv 2010.07611).
-    Lamp,
-    /// The densities of least total loss by the criterion's own scores, each layer's loss as a share of
-    /// what removing all of it would cost; with the corrections of `min-mse` of its output's energy.
-    LossOptimal,
-}
 
 /// What decides which weights go.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -249,12 +31,20 @@ pub enum Criterion {
     ///
     /// Whole units go, so the sparsity is met to within one unit.
     MaxEntropy(MaxEntropy),
-    /// Removes the weights whose removal changes the layer's output least in the mean square,
-    /// correcting the others (optimal brain surgeon: Hassibi & Stork 1993, Frantar & Alistarh 2022).
+    /// Removes the weights whose removal changes the layer's output least in the mean square (or the loss on
+    /// labels least: `target`), correcting the others (optimal brain surgeon: Hassibi & Stork 1993, Frantar & Alistarh 2022).
     MinMse(MinMse),
     /// Trains with an L1 penalty by proximal gradient steps (of whole units: a group lasso), its weight
-    /// steered so that the target is met, then trains what is left without it.
+    /// given or steered so that the target is met, then trains what is left without it.
     SparseOpt(SparseOpt),
+    /// Ranks units by the scale `|γ|` of the batch-norm behind them, after a training with an L1 penalty on the
+    /// scales by proximal steps (network slimming: Liu et al. 2017, arXiv 1708.06519). Whole units go; those
+    /// without a batch-norm do not take part.
+    Slimming(Slimming),
+    /// Trains, and weights go that move towards zero: the score `−Σ w · ∂L/∂w` over the steps says how far a
+    /// weight's own gradient drives it away from zero (movement pruning: Sanh et al. 2020, arXiv 2005.07683).
+    /// What stays has the values that the training gave it.
+    Movement(Movement),
 }
 
 impl Criterion {
@@ -262,23 +52,51 @@ impl Criterion {
     pub fn needs_data(&self) -> bool {
         match self {
             Self::Magnitude(_) | Self::Random(_) | Self::Synflow(_) | Self::Lamp(_) => false,
+            Self::Slimming(_) => self.trains(),
             Self::Taylor(_)
             | Self::Snip(_)
             | Self::Grasp(_)
             | Self::MaxEntropy(_)
             | Self::MinMse(_)
-            | Self::SparseOpt(_) => true,
+            | Self::SparseOpt(_)
+            | Self::Movement(_) => true,
         }
     }
 
     /// Whether the criterion looks at labels.
     pub fn needs_labels(&self) -> bool {
-        matches!(self, Self::Taylor(_) | Self::Snip(_) | Self::Grasp(_) | Self::SparseOpt(_))
+        match self {
+            Self::Taylor(_) | Self::Snip(_) | Self::Grasp(_) => true,
+            Self::MinMse(settings) => settings.target == MseTarget::Labels,
+            _ => self.trains(),
+        }
+    }
+
+    /// Whether the network is trained, so that it comes to be one of this stage's data.
+    pub fn trains(&self) -> bool {
+        match self {
+            Self::SparseOpt(_) | Self::Movement(_) => true,
+            Self::Slimming(settings) => settings.epochs > 0,
+            _ => false,
+        }
+    }
+
+    /// Whether it can take nothing less than whole units.
+    pub fn is_of_units(&self) -> bool {
+        match self {
+            Self::MaxEntropy(settings) => !matches!(settings.variant, Entropy::Output(_)),
+            Self::Slimming(_) => true,
+            _ => false,
+        }
     }
 
     /// Whether a random draw (of weights or of calibration images) takes part.
     pub fn is_random(&self) -> bool {
-        !matches!(self, Self::Magnitude(_) | Self::Synflow(_) | Self::Lamp(_))
+        match self {
+            Self::Magnitude(_) | Self::Synflow(_) | Self::Lamp(_) => false,
+            Self::Slimming(_) => self.trains(),
+            _ => true,
+        }
     }
 
     /// The name as in the file.
@@ -294,6 +112,8 @@ impl Criterion {
             Self::MaxEntropy(_) => "max-entropy",
             Self::MinMse(_) => "min-mse",
             Self::SparseOpt(_) => "sparse-opt",
+            Self::Slimming(_) => "slimming",
+            Self::Movement(_) => "movement",
         }
     }
 }
@@ -504,6 +324,8 @@ pub enum PredictionEntropy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct MinMse {
+    /// What is to change least.
+    pub target: MseTarget,
     /// How much of the Hessian of the output error is used.
     pub hessian: Hessian,
     /// Whether the weights that stay are corrected for those that go; default: where `hessian` is `full`
@@ -528,6 +350,7 @@ pub struct MinMse {
 impl Default for MinMse {
     fn default() -> Self {
         Self {
+            target: MseTarget::default(),
             hessian: Hessian::Full,
             update: None,
             select: Select::default(),
@@ -537,6 +360,21 @@ impl Default for MinMse {
             calibration_samples: 2048,
         }
     }
+}
+
+/// What `min-mse` changes least.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MseTarget {
+    /// What each layer puts out: the network before it is pruned is the target, and no labels are looked at.
+    #[default]
+    #[serde(rename = "self")]
+    Itself,
+    /// The loss on labels, to second order: score `−g w + ½ w² H_qq` with the gradient of the cross-entropy
+    /// (optimal brain damage, LeCun et al. 1990, with its first-order term). `H` is 1 with `hessian =
+    /// "identity"`, and with `"diag"` the empirical Fisher information, the mean square of the gradients of
+    /// single examples, each a pass of its own. Nothing is corrected. A negative score says that the loss falls.
+    Labels,
 }
 
 /// How `min-mse` chooses whole units.
@@ -575,27 +413,43 @@ pub enum Hessian {
 pub struct SparseOpt {
     /// What makes zeros after every step.
     pub method: SparseMethod,
+    /// The weight of the penalty: what it leaves at zero goes, however much that is, so neither `sparsity`
+    /// nor `budget` is stated. Default: steered until they are met.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub lambda: Option<f64>,
+    /// What makes the steps.
+    pub optimizer: SparseOptimizer,
     /// Epochs of steps that make zeros.
     #[schemars(range(min = 1))]
     pub epochs: u32,
     /// Epochs of masked training without penalty afterwards, which undo the shrinkage of the penalty.
     pub debias_epochs: u32,
-    /// Learning rate of the steps; falls to zero by half a cosine.
+    /// Learning rate of the steps; falls to zero by half a cosine. The default is SGD's: with `adam` it is
+    /// stated.
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub learning_rate: f64,
-    /// Momentum of the gradient, in 0..1.
+    /// Momentum of the gradient, in 0..1; Adam's `beta1`. While `fista` makes zeros it has its own, and this
+    /// is that of debiasing.
     #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub momentum: f64,
+    /// How much of a unit a step of `half-space` has to leave in the unit's own direction, in 0..1: the ε of
+    /// its half-space. More of it makes more zeros.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub epsilon: f64,
 }
 
 impl Default for SparseOpt {
     fn default() -> Self {
         Self {
             method: SparseMethod::default(),
+            lambda: None,
+            optimizer: SparseOptimizer::default(),
             epochs: 3,
             debias_epochs: 2,
             learning_rate: 0.05,
             momentum: 0.9,
+            epsilon: 0.0,
         }
     }
 }
@@ -604,11 +458,75 @@ impl Default for SparseOpt {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum SparseMethod {
-    /// A proximal step: all weights shrink by a threshold that is steered, the smallest to zero. Units shrink
-    /// as groups (Yuan & Lin 2006).
+    /// A proximal step: all weights shrink by a threshold, the smallest to zero. Units shrink as groups (Yuan
+    /// & Lin 2006).
     #[default]
     Proximal,
+    /// Proximal steps that Nesterov's extrapolation accelerates, begun anew in each epoch (FISTA: Beck &
+    /// Teboulle 2009, doi 10.1137/080716542).
+    Fista,
+    /// Proximal steps for half of the stage; then a unit is set to zero as soon as a step leaves the half-space
+    /// that it points into, and stays there (Chen et al. 2020, arXiv 2009.12078). Of single weights: as soon as
+    /// the sign changes (Chen et al. 2020, arXiv 2004.03639).
+    HalfSpace,
     /// All but the largest are set to zero, more and more of them, and may come back with the next gradient
     /// (iterative hard thresholding: Blumensath & Davies 2009, arXiv 0805.0510).
     HardThreshold,
+}
+
+/// What makes the steps of sparse optimisation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SparseOptimizer {
+    /// Stochastic gradient descent with momentum.
+    #[default]
+    Sgd,
+    /// Adam (Kingma & Ba 2015, arXiv 1412.6980), for single weights: a weight's threshold is divided by what
+    /// its step is divided by, the root of its second moment, else the penalty would weigh most where
+    /// gradients are large.
+    Adam,
+}
+
+/// Settings of `slimming`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Slimming {
+    /// Epochs of training with the penalty; 0 ranks the scales as they are and looks at no data.
+    pub epochs: u32,
+    /// The weight of the penalty on the scales.
+    #[schemars(range(min = 0.0))]
+    pub lambda: f64,
+    /// Learning rate of the training, by SGD; falls to zero by half a cosine.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub learning_rate: f64,
+    /// Momentum of the gradient, in 0..1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub momentum: f64,
+}
+
+impl Default for Slimming {
+    fn default() -> Self {
+        Self { epochs: 3, lambda: 1e-4, learning_rate: 0.05, momentum: 0.9 }
+    }
+}
+
+/// Settings of `movement`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Movement {
+    /// Epochs of training over which the scores are summed.
+    #[schemars(range(min = 1))]
+    pub epochs: u32,
+    /// Learning rate of the training, by SGD; falls to zero by half a cosine.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub learning_rate: f64,
+    /// Momentum of the gradient, in 0..1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub momentum: f64,
+}
+
+impl Default for Movement {
+    fn default() -> Self {
+        Self { epochs: 3, learning_rate: 0.05, momentum: 0.9 }
+    }
 }

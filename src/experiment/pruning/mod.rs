@@ -1,8 +1,12 @@
 //! What settings of a `prune` stage contradict each other.
 
+mod sparse_opt;
+
 use super::fault::{Code, Fault, Span};
 use super::networks::Site;
-use super::spec::{Budget, Criterion, Entropy, Granularity, Hessian, MaxEntropy, Prune, Scope};
+use super::spec::{
+    Budget, Criterion, Entropy, Granularity, Hessian, MaxEntropy, MseTarget, Prune, Scope,
+};
 
 /// What lets whole units go.
 const UNITS: &str = "set `granularity = \"unit\"`";
@@ -15,12 +19,19 @@ pub(super) fn check(site: &Site<'_>, prune: &Prune, faults: &mut Vec<Fault>) {
     faults.extend(not_of_weights(site, prune));
     faults.extend(pattern(site, prune));
     faults.extend(correction(site, prune));
+    if prune.granularity() != Granularity::Unit {
+        faults.extend(of_the_loss(site, &prune.criterion));
+    }
     faults.extend(two_values(site, prune));
     faults.extend(shuffled_units(site, prune));
+    sparse_opt::check(site, prune, faults);
 }
 
 /// Something has to say how much goes.
 fn target(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
+    if prune.lambda().is_some() {
+        return None;
+    }
     if prune.budget.as_ref().is_some_and(|budget| *budget == Budget::default()) {
         let message = "`budget` states nothing";
         let fault = site.fault(Code::MissingKey, site.value(&["budget"]), message);
@@ -31,7 +42,13 @@ fn target(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
     }
     let message = "`prune` needs `sparsity` or `budget`: how much goes";
     let fault = site.fault(Code::MissingKey, site.key(&[]), message);
-    Some(fault.help("add `sparsity = 0.9`, or with whole units `budget = { params = 0.5 }`"))
+    let or = match prune.criterion {
+        Criterion::SparseOpt(_) => ", or `lambda` to `criterion.sparse-opt`",
+        _ => "",
+    };
+    Some(fault.help(format!(
+        "add `sparsity = 0.9`, or with whole units `budget = {{ params = 0.5 }}`{or}"
+    )))
 }
 
 /// `allocation` is by layer, so weights of all layers do not compete.
@@ -50,26 +67,27 @@ fn two_shares(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
 
 /// What counts weights where whole units go.
 fn not_of_units(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
-    let is_entropy = matches!(prune.criterion, Criterion::MaxEntropy(_));
+    let is_of_units = prune.criterion.is_of_units();
+    let name = prune.criterion.name();
     if prune.granularity() != Granularity::Unit {
-        let Criterion::MaxEntropy(MaxEntropy { variant, .. }) = &prune.criterion else {
-            return None;
-        };
-        if matches!(variant, Entropy::Output(_)) {
+        if !is_of_units {
             return None;
         }
-        let message =
-            "entropies of activations are those of whole units, and `granularity` asks for less";
-        let fault = site.fault(Code::Contradiction, site.value(&["granularity"]), message);
+        let message = format!("`{name}` removes whole units, and `granularity` asks for less");
+        let fault = site.fault(Code::Contradiction, site.value(&["granularity"]), &message);
         let fault = fault.note(site.sources, site.choice(&["criterion"]), "of units");
-        return Some(fault.help(
-            "leave `granularity` out, set `variant.output = {}`, or choose another criterion",
-        ));
+        let of_weights = match prune.criterion {
+            Criterion::MaxEntropy(_) => "set `variant.output = {}`, which has scores of weights, ",
+            _ => "",
+        };
+        return Some(
+            fault.help(format!("leave `granularity` out, {of_weights}or choose another criterion")),
+        );
     }
-    let because = if is_entropy && prune.granularity.is_none() {
-        (site.choice(&["criterion"]), "`max-entropy` removes whole units")
+    let because = if prune.granularity.is_none() {
+        (site.choice(&["criterion"]), format!("`{name}` removes whole units"))
     } else {
-        (site.value(&["granularity"]), "whole units go")
+        (site.value(&["granularity"]), "whole units go".to_owned())
     };
     let rules = [
         ("allocation", prune.allocation.is_some()),
@@ -84,13 +102,12 @@ fn not_of_units(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
             "leave `{key}` out; `scope` and `floors` say how layers share units out"
         )));
     }
-    let name = prune.criterion.name();
     if matches!(prune.criterion, Criterion::Lamp(_) | Criterion::Synflow(_)) {
         let message = format!("`{name}` scores single weights, and whole units go");
         let fault = site.fault(Code::Contradiction, site.choice(&["criterion"]), &message);
         let fault = fault.note(site.sources, because.0, "of units");
         return Some(fault.help(
-            "leave `granularity` out, or choose max-entropy, min-mse, sparse-opt, magnitude, taylor, snip, grasp or random",
+            "leave `granularity` out, or choose max-entropy, min-mse, sparse-opt, slimming, movement, magnitude, taylor, snip, grasp or random",
         ));
     }
     if let Criterion::MaxEntropy(MaxEntropy { variant: Entropy::Output(output), .. }) =
@@ -106,6 +123,7 @@ fn not_of_units(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
     let Criterion::MinMse(settings) = &prune.criterion else { return None };
     let path = |key| ["criterion", "min-mse", key];
     let of_weights = [
+        ("target", settings.target != MseTarget::Itself),
         ("hessian", settings.hessian != Hessian::Full),
         ("update", settings.update.is_some()),
         ("block-size", site.is_stated(&path("block-size"))),
@@ -224,6 +242,25 @@ fn correction(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
     Some(fault.help("leave `update` out, or choose another `hessian`"))
 }
 
+/// The Hessian of the loss is a diagonal here.
+pub(super) fn of_the_loss(site: &Site<'_>, criterion: &Criterion) -> Option<Fault> {
+    let Criterion::MinMse(settings) = criterion else { return None };
+    let is_whole = matches!(settings.hessian, Hessian::Full | Hessian::Blocked);
+    if settings.target != MseTarget::Labels || !is_whole {
+        return None;
+    }
+    let place = ["criterion", "min-mse", "target"];
+    let message = "`target = \"labels\"` goes with the Hessian `diag` or `identity`";
+    let fault = site.fault(Code::Contradiction, site.value(&place), message);
+    let hessian = ["criterion", "min-mse", "hessian"];
+    let fault = if site.is_stated(&hessian) {
+        fault.note(site.sources, site.value(&hessian), "not with this one")
+    } else {
+        fault.label("not with the default, `full`")
+    };
+    Some(fault.help("set `hessian = \"diag\"`, or leave `target` out"))
+}
+
 /// What is left has one value.
 fn two_values(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
     prune.rewind_to.as_ref().filter(|_| prune.reinitialise)?;
@@ -241,8 +278,8 @@ fn shuffled_units(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
     }
     let (place, what) = match (prune.granularity, prune.granularity()) {
         (_, Granularity::Weight) => return None,
-        (None, _) => (site.choice(&["criterion"]), "`max-entropy`"),
-        _ => (site.value(&["granularity"]), "this `granularity`"),
+        (None, _) => (site.choice(&["criterion"]), format!("`{}`", prune.criterion.name())),
+        _ => (site.value(&["granularity"]), "this `granularity`".to_owned()),
     };
     let message = format!("`shuffle` moves single weights, and {what} removes more at once");
     let fault = site.fault(Code::Contradiction, site.key(&["shuffle"]), &message);
