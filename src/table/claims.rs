@@ -109,6 +109,9 @@ struct Chosen<'a> {
     than: IndexMap<u64, Slot<'a>>,
 }
 
+/// The results that a value was made from: what it is about, and what that was compared with.
+type Keys<'a> = (&'a str, Option<&'a str>);
+
 /// A result, and the metric that is meant.
 #[derive(Clone, Copy)]
 struct Slot<'a> {
@@ -171,7 +174,7 @@ impl Chosen<'_> {
         made_ms: &dyn Fn(&str) -> Option<i64>,
     ) -> Judged {
         // Seeds that share their results are one value.
-        let mut values: IndexMap<(&str, Option<&str>), (Vec<u64>, f64)> = IndexMap::new();
+        let mut values: IndexMap<Keys<'_>, (Vec<u64>, f64)> = IndexMap::new();
         for (seed, of) in &self.of {
             let than = self.than.get(seed);
             if self.claim.than.is_some() && than.is_none() {
@@ -277,9 +280,10 @@ impl Judged {
         let Some(Summary { mean, deviation, n }) = self.summary else { return "–".to_owned() };
         let name = if self.claim.is_ratio { "ratio" } else { &self.metric };
         let format = Format::new(name, &[mean], deviation.as_slice());
-        let text = match self.is_difference() {
-            true => format.difference(mean, deviation),
-            false => format.spread(mean, deviation),
+        let text = if self.is_difference() {
+            format.difference(mean, deviation)
+        } else {
+            format.spread(mean, deviation)
         };
         format!("{text}{} (n={n})", self.unit())
     }

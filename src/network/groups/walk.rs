@@ -346,7 +346,9 @@ impl<'a> Walk<'a> {
         let edge = self.along(input, 0, channels);
         let runs = edge.ids.chunks_exact(run as usize);
         let firsts = runs.map(|run| {
-            run.iter().for_each(|&id| self.identities.unite(run[0], id));
+            for &id in run {
+                self.identities.unite(run[0], id);
+            }
             run[0]
         });
         Edge::channels(firsts.collect()).silent_as(edge.silent)
