@@ -106,6 +106,7 @@ LAYERS = """[
   { concat = { branches = [[{ slice = { from = 2, to = 8 } }], [{ softmax = { axis = 1 } }]] } },
   { channel-shuffle = { groups = 4 } }, { hard-sigmoid = {} },
   { parallel = { join = "product", branches = [[], [{ adaptive-avg-pool2d = {} }, { conv2d = { channels = 16, kernel = 1 } }, { sigmoid = {} }]] } },
+  { pixel-shuffle = { factor = 2 } },
   { adaptive-avg-pool2d = { height = 5, width = 4 } },
   { layer-norm = {} }, { linear = { features = 3 } }, { linear = { features = 3, bias = false } },
   { dropout = {} }, { flatten = {} }, { classifier = {} },

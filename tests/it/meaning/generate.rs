@@ -384,8 +384,14 @@ fn agree(prune: &mut Map<String, Value>) {
             prune.remove(key);
         }
     }
-    if let Some(output) = prune["criterion"].pointer_mut("/max-entropy/variant/output") {
-        output.as_object_mut().expect("settings").remove("signed");
+    if prune["criterion"].pointer("/max-entropy/variant/output/signed") == Some(&json!(true)) {
+        // That is for single weights, which the rest is not.
+        prune.insert("granularity".to_owned(), json!("weight"));
+        for key in ["budget", "scope"] {
+            prune.remove(key);
+        }
+        let settings = prune["criterion"]["max-entropy"].as_object_mut().expect("settings");
+        settings.remove("correction");
     }
     if let Some(settings) = prune["criterion"].get("sparse-opt").cloned() {
         agree_on_penalty(&settings, prune);
