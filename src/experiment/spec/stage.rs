@@ -77,9 +77,10 @@ impl StageKind {
     /// Raised when the same settings would give another result than before; it enters every key.
     pub fn revision(self) -> u32 {
         match self {
-            // `max-entropy` makes up for the mean only where it is asked to, and of equals the first unit goes
-            // first.
-            Self::Prune => 2,
+            // 2: `max-entropy` makes up for the mean only where it is asked to, and of equals the first unit
+            // goes first. 3: the penalty of whole units is held low enough to take no others; sums of
+            // squares are 64-bit across chunks.
+            Self::Prune => 3,
             Self::Pretrain
             | Self::Finetune
             | Self::Adapt

@@ -59,6 +59,8 @@ const SETTLED: f64 = 0.7;
 const WARM_UP: f64 = 0.5;
 /// How fast λ follows: a constant error of 1 would multiply it by e to this over the stage.
 const GAIN: f64 = 60.0;
+/// The least share of the steps that a unit takes to get to zero.
+const WAY: f64 = 0.1;
 /// Training examples on which the optimality conditions are measured; fewer of large ones.
 const KKT_SAMPLES: usize = 2048;
 
@@ -354,8 +356,23 @@ impl Pool {
         let is_warm = step.method == SparseMethod::HalfSpace && step.progress >= WARM_UP;
         self.before = is_warm.then(|| self.parts.values(model));
         if let Some(wanted) = wanted {
-            let zeros = 1.0 - self.parts.left(model) as f64 / self.size;
-            self.lambda *= (step.gain * (wanted - zeros)).exp();
+            self.steer(model, wanted, step);
+        }
+    }
+
+    /// Lets λ follow the zeros. Of whole units it is held low enough that the next to go takes a share of the
+    /// stage to get to zero: units are few, and none of them is zero until the first is, so that λ would
+    /// meanwhile grow until it takes all of them.
+    fn steer(&mut self, model: &Model, wanted: f64, step: &ZeroStep<'_>) {
+        let zeros = self.size - self.parts.left(model) as f64;
+        let wanted = wanted * self.size;
+        let wanted = if self.parts.are_units() { wanted.floor() } else { wanted };
+        self.lambda *= (step.gain * (wanted - zeros) / self.size).exp();
+        if self.parts.are_units() && step.learning_rate > 0.0 {
+            let (sorted, _) = self.parts.norms(model).sort(0, false);
+            let next = wanted.max(zeros + 1.0).min(self.size) as i64 - 1;
+            let way = step.learning_rate / (1.0 - step.momentum) * step.way;
+            self.lambda = self.lambda.min(sorted.double_value(&[next]) / way);
         }
     }
 }
@@ -374,6 +391,8 @@ struct ZeroStep<'a> {
     progress: f64,
     /// How fast a steered λ follows.
     gain: f64,
+    /// The least number of steps that a unit takes to get to zero.
+    way: f64,
 }
 
 impl Path {
@@ -402,6 +421,7 @@ impl Companion for Thresholded {
             metric: has_metric.then_some(optimizer),
             progress: self.step as f64 / self.steps as f64,
             gain: GAIN / self.steps as f64,
+            way: WAY * self.steps as f64,
         };
         for pool in &mut self.pools {
             pool.make_zeros(model, &step);
@@ -440,4 +460,51 @@ fn report(
         points.extend(pools.map(|pool| point(pool.name.clone(), step, pool.lambda)));
     }
     context.recorder.record(points);
+}
+
+#[cfg(test)]
+mod tests {
+    use graftwork::network::Network;
+    use graftwork::network::groups::Dependencies;
+    use graftwork::network::op::{Linear, Relu};
+    use tch::Device;
+
+    use super::*;
+    use crate::prune::prunable;
+
+    /// Four units, of which two shall go, without any gradient: a penalty that grows until the first is zero
+    /// would have taken the others with it.
+    #[test]
+    fn the_penalty_of_few_units_takes_no_more_than_are_wanted() {
+        let mut network = Network::new("test", &[8]);
+        network.push("fc1", Linear::new(8, 4));
+        network.push("relu", Relu {});
+        network.push("fc2", Linear::new(4, 2));
+        for seed in 0..20 {
+            let model = Model::new(network.clone(), seed, Device::Cpu);
+            let dependencies = Dependencies::of(&network).unwrap();
+            let layers = prunable(&model, &[]).unwrap();
+            let candidates = Candidates::new(&model, &dependencies, &layers).unwrap();
+            let parts = Parts::units(&model, candidates.groups());
+            let (steps, learning_rate, momentum) = (400u32, 0.02, 0.9);
+            let reach = learning_rate / (1.0 - momentum) * f64::from(steps) / 4.0;
+            let mut pool = Pool::steered(&model, "lambda".to_owned(), parts, 2, reach);
+            for step in 1..=steps {
+                pool.make_zeros(
+                    &model,
+                    &ZeroStep {
+                        method: SparseMethod::Proximal,
+                        learning_rate,
+                        momentum,
+                        epsilon: 0.0,
+                        metric: None,
+                        progress: f64::from(step) / f64::from(steps),
+                        gain: GAIN / f64::from(steps),
+                        way: WAY * f64::from(steps),
+                    },
+                );
+            }
+            assert_eq!(pool.parts.left(&model), 2, "seed {seed}");
+        }
+    }
 }

@@ -79,6 +79,11 @@ impl Parts {
         })
     }
 
+    /// Whether they are whole units.
+    pub(super) fn are_units(&self) -> bool {
+        matches!(self, Self::Units(_))
+    }
+
     /// The norms, `[parts]`, `f64`.
     pub(super) fn norms(&self, model: &Model) -> Tensor {
         match self {
