@@ -39,6 +39,7 @@ mod parts;
 use graftwork::experiment::spec::{
     Adam, Loss, Optimizer as Rule, Scope, Sgd, SparseMethod, SparseOpt, SparseOptimizer,
 };
+use tch::Tensor;
 
 use super::selection::{self, Target};
 use super::training::{self, Companion, Plan};
@@ -355,24 +356,10 @@ impl Pool {
         }
         let is_warm = step.method == SparseMethod::HalfSpace && step.progress >= WARM_UP;
         self.before = is_warm.then(|| self.parts.values(model));
-        if let Some(wanted) = wanted {
-            self.steer(model, wanted, step);
-        }
-    }
-
-    /// Lets λ follow the zeros. Of whole units it is held low enough that the next to go takes a share of the
-    /// stage to get to zero: units are few, and none of them is zero until the first is, so that λ would
-    /// meanwhile grow until it takes all of them.
-    fn steer(&mut self, model: &Model, wanted: f64, step: &ZeroStep<'_>) {
-        let zeros = self.size - self.parts.left(model) as f64;
-        let wanted = wanted * self.size;
-        let wanted = if self.parts.are_units() { wanted.floor() } else { wanted };
-        self.lambda *= (step.gain * (wanted - zeros) / self.size).exp();
-        if self.parts.are_units() && step.learning_rate > 0.0 {
-            let (sorted, _) = self.parts.norms(model).sort(0, false);
-            let next = wanted.max(zeros + 1.0).min(self.size) as i64 - 1;
-            let way = step.learning_rate / (1.0 - step.momentum) * step.way;
-            self.lambda = self.lambda.min(sorted.double_value(&[next]) / way);
+        if let Some(path) = &self.path {
+            let zeros = self.size - self.parts.left(model) as f64;
+            let norms = self.parts.are_units().then(|| self.parts.norms(model).sort(0, false).0);
+            self.lambda = path.steered(self.lambda, (zeros, self.size), norms.as_ref(), step);
         }
     }
 }
@@ -400,6 +387,27 @@ impl Path {
     fn wanted(&self, progress: f64) -> f64 {
         let left = (1.0 - progress / SETTLED).max(0.0);
         self.target + (self.start - self.target).min(0.0) * left.powi(3)
+    }
+
+    /// λ after a step, by how many of all parts are zero. Of whole units it is held low enough that the next to
+    /// go takes a share of the stage to get to zero: units are few, and none of them is zero until the first
+    /// is, so that λ would meanwhile grow until it takes all of them.
+    ///
+    /// - norms: of whole units the norms, ascending
+    fn steered(
+        &self,
+        lambda: f64,
+        (zeros, all): (f64, f64),
+        norms: Option<&Tensor>,
+        step: &ZeroStep<'_>,
+    ) -> f64 {
+        let wanted = self.wanted(step.progress) * all;
+        let wanted = if norms.is_some() { wanted.floor() } else { wanted };
+        let lambda = lambda * (step.gain * (wanted - zeros) / all).exp();
+        let Some(norms) = norms.filter(|_| step.learning_rate > 0.0) else { return lambda };
+        let next = wanted.max(zeros + 1.0).min(all) as i64 - 1;
+        let way = step.learning_rate / (1.0 - step.momentum) * step.way;
+        lambda.min(norms.double_value(&[next]) / way)
     }
 }
 
@@ -464,47 +472,33 @@ fn report(
 
 #[cfg(test)]
 mod tests {
-    use graftwork::network::Network;
-    use graftwork::network::groups::Dependencies;
-    use graftwork::network::op::{Linear, Relu};
-    use tch::Device;
-
     use super::*;
-    use crate::prune::prunable;
 
-    /// Four units, of which two shall go, without any gradient: a penalty that grows until the first is zero
-    /// would have taken the others with it.
+    /// Four units with norms 1 to 4, of which two shall go and none does: λ stays within what brings the second
+    /// to zero in the tenth part of the stage. Single weights have no such bound.
     #[test]
-    fn the_penalty_of_few_units_takes_no_more_than_are_wanted() {
-        let mut network = Network::new("test", &[8]);
-        network.push("fc1", Linear::new(8, 4));
-        network.push("relu", Relu {});
-        network.push("fc2", Linear::new(4, 2));
-        for seed in 0..20 {
-            let model = Model::new(network.clone(), seed, Device::Cpu);
-            let dependencies = Dependencies::of(&network).unwrap();
-            let layers = prunable(&model, &[]).unwrap();
-            let candidates = Candidates::new(&model, &dependencies, &layers).unwrap();
-            let parts = Parts::units(&model, candidates.groups());
-            let (steps, learning_rate, momentum) = (400u32, 0.02, 0.9);
-            let reach = learning_rate / (1.0 - momentum) * f64::from(steps) / 4.0;
-            let mut pool = Pool::steered(&model, "lambda".to_owned(), parts, 2, reach);
-            for step in 1..=steps {
-                pool.make_zeros(
-                    &model,
-                    &ZeroStep {
-                        method: SparseMethod::Proximal,
-                        learning_rate,
-                        momentum,
-                        epsilon: 0.0,
-                        metric: None,
-                        progress: f64::from(step) / f64::from(steps),
-                        gain: GAIN / f64::from(steps),
-                        way: WAY * f64::from(steps),
-                    },
-                );
-            }
-            assert_eq!(pool.parts.left(&model), 2, "seed {seed}");
-        }
+    fn the_penalty_of_units_does_not_grow_until_it_takes_all() {
+        let norms = Tensor::from_slice(&[1.0f64, 2.0, 3.0, 4.0]);
+        let path = Path { start: 0.0, target: 0.5 };
+        let after = |are_units: bool, zeros: f64| {
+            (1..=400).fold(0.01, |lambda, step| {
+                let step = ZeroStep {
+                    method: SparseMethod::Proximal,
+                    learning_rate: 0.02,
+                    momentum: 0.9,
+                    epsilon: 0.0,
+                    metric: None,
+                    progress: f64::from(step) / 400.0,
+                    gain: GAIN / 400.0,
+                    way: WAY * 400.0,
+                };
+                path.steered(lambda, (zeros, 4.0), are_units.then_some(&norms), &step)
+            })
+        };
+        // 2 / (0.02 / 0.1 · 40 steps).
+        assert!((after(true, 0.0) - 0.25).abs() < 1e-12, "{}", after(true, 0.0));
+        assert!(after(false, 0.0) > 1e3, "{}", after(false, 0.0));
+        // One more than wanted is zero: it falls.
+        assert!(after(true, 3.0) < 1e-4, "{}", after(true, 3.0));
     }
 }
