@@ -594,10 +594,10 @@ mod tests {
         expect![[r#"
             {"kind":"pretrain","revision":1,"spec":{"data":{"mnist":{"batch-size":64}},"epochs":10,"model":{"lenet5":{}},"optimizer":{"sgd":{"learning-rate":0.05,"weight-decay":0.0005}},"schedule":{"cosine":{"warmup-epochs":1.0}}},"seed":0,"data":{"mnist":"d1"}}
             5ab0979fd3da82c123a368eede7075a982a9fe21df833c2633a4f60ebdb524f4
-            {"kind":"prune","revision":2,"spec":{"criterion":{"min-mse":{"hessian":"diag"}},"data":{"mnist":{}},"sparsity":0.9},"seed":0,"inputs":{"from":"5ab0979fd3da82c123a368eede7075a982a9fe21df833c2633a4f60ebdb524f4"},"data":{"mnist":"d1"}}
-            e5bf06827e5ba7fc92bf9a8415572f411548e49a6584c42d78c3bb57f9acd2b6
-            {"kind":"finetune","revision":1,"spec":{"data":{"mnist":{}},"epochs":3,"freeze":["conv1"],"learning-rate-factors":{"fc1":0.1}},"seed":0,"inputs":{"from":"e5bf06827e5ba7fc92bf9a8415572f411548e49a6584c42d78c3bb57f9acd2b6"},"data":{"mnist":"d1"}}
-            438b355c6c5d503aa886a34efc0b6ced7c68f9ec6808d1c0901160325058487f
+            {"kind":"prune","revision":3,"spec":{"criterion":{"min-mse":{"hessian":"diag"}},"data":{"mnist":{}},"sparsity":0.9},"seed":0,"inputs":{"from":"5ab0979fd3da82c123a368eede7075a982a9fe21df833c2633a4f60ebdb524f4"},"data":{"mnist":"d1"}}
+            6961ef108ac8cfd80ddb14771712bf4e27e17f134d854acce562296a699ccea1
+            {"kind":"finetune","revision":1,"spec":{"data":{"mnist":{}},"epochs":3,"freeze":["conv1"],"learning-rate-factors":{"fc1":0.1}},"seed":0,"inputs":{"from":"6961ef108ac8cfd80ddb14771712bf4e27e17f134d854acce562296a699ccea1"},"data":{"mnist":"d1"}}
+            97c61f7322e57a8ccede4659632f4b22d697b8fb162d004348fdf5e5ae3267da
         "#]].assert_eq(&shown.concat());
     }
 
