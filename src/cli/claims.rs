@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use anyhow::Context as _;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::prepare::Prepared;
@@ -57,18 +58,17 @@ pub(super) fn judged(
     Ok(selection.judge(&series, &|key| made.get(key).copied().flatten()))
 }
 
-/// The claims of the last run, each with the time of the first run that had it.
+/// The claims of the last run, as the table takes them.
 fn claims(ledger: &Ledger, experiment: &str) -> anyhow::Result<Vec<Claim>> {
-    let runs = ledger.claims(experiment)?;
-    let Some((_, last)) = runs.last() else { return Ok(Vec::new()) };
-    let claim = |value: &Value| {
-        let since =
-            runs.iter().find(|(_, claims)| claims.contains(value)).map(|(started, _)| *started);
-        let stated: spec::Claim = serde_json::from_value(value.clone())
-            .with_context(|| format!("another version of graftwork recorded the claim {value}"))?;
-        Ok(to_table(stated, since.unwrap_or(i64::MIN)))
+    let claim = |(claim, since): (Value, i64)| {
+        let stated = spec::Claim::deserialize(&claim).with_context(|| {
+            format!(
+                "another version of graftwork recorded the claim {claim}; run the experiment again"
+            )
+        })?;
+        Ok(to_table(stated, since))
     };
-    last.iter().map(claim).collect()
+    ledger.claims(experiment)?.into_iter().map(claim).collect()
 }
 
 fn to_table(stated: spec::Claim, since_ms: i64) -> Claim {

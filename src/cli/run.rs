@@ -164,9 +164,8 @@ fn nothing_to_do(args: &Args, prepared: &Prepared, context: &Context) -> anyhow:
 fn is_recorded(prepared: &Prepared, results: &Path) -> anyhow::Result<bool> {
     let Some(ledger) = open_ledger(results)? else { return Ok(false) };
     let name = &prepared.checked.experiment.name;
-    let claims = ledger.claims(name)?.pop().map(|(_, claims)| claims);
-    Ok(claims == Some(claims::written(prepared))
-        && ledger.has_all(name, &trial_records(prepared))?)
+    let claims = ledger.claims(name)?.into_iter().map(|(claim, _)| claim);
+    Ok(claims.eq(claims::written(prepared)) && ledger.has_all(name, &trial_records(prepared))?)
 }
 
 /// Records the run and what each of its trials consists of.
@@ -321,7 +320,12 @@ fn report(prepared: &Prepared, summary: &Summary, context: &Context, seconds: f6
     if summary.interrupted {
         eprintln!("next: the same command goes on where this one stopped");
     } else {
-        eprintln!("next: graftwork table {name}");
+        let claims = if prepared.checked.experiment.claim.is_empty() {
+            String::new()
+        } else {
+            format!(", graftwork table {name} --claims")
+        };
+        eprintln!("next: graftwork table {name}{claims}");
     }
 }
 

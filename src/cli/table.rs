@@ -105,8 +105,13 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
         series.insert((key.to_owned(), metric.to_owned()), ledger.series(*maker, metric)?);
     }
     let mut table = selection.fill(&series);
-    let claims = claims::judged(&ledger, &table.experiment, &trials, &makers)?;
-    table.notes.extend(claims.counts().map(|counts| format!("{counts}; see --claims")));
+    match claims::judged(&ledger, &table.experiment, &trials, &makers) {
+        Ok(claims) => {
+            table.notes.extend(claims.counts().map(|counts| format!("{counts}; see --claims")));
+        }
+        // The table itself is as good without.
+        Err(error) => table.notes.push(format!("its claims cannot be judged: {error:#}")),
+    }
     match format {
         Format::Text => show::write(&table.to_text(show::style()))?,
         Format::Markdown => show::write(&table.to_markdown())?,

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use super::fault::{Code, Fault, Sources, Span, list, nearest};
 use super::meaning::{Stages, references};
+use super::spec::Claim;
 use super::sweep::{Arm, Axis};
 use super::tree::{Entry, Tree, Value};
 
@@ -29,39 +30,32 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    /// A claim has to say when it holds, once, and of what.
+    /// A claim has to say when it holds, and no bound may contradict another.
     fn condition(&self, claim: &Tree) -> Option<Fault> {
+        // One that cannot be read has been reported.
+        let stated: Claim = claim.read().ok()?;
         let entry = |key: &str| claim.entry(&[key]);
-        let number = |key: &str| entry(key).and_then(|entry| entry.tree.read::<f64>().ok());
         let fault = |span, message: &str| self.sources.fault(Code::Contradiction, span, message);
-        if let Some(within) = entry("within").filter(|_| entry("reported").is_none()) {
+        if let (Some(within), None) = (entry("within"), stated.reported) {
             let fault = fault(within.key, "`within` needs the figure that it is around");
             let help = "state `reported`, or `at-least` or `at-most` in its place";
             return Some(fault.label("within this of what?").help(help));
         }
-        if let Some(by) = entry("by").filter(|_| entry("than").is_none()) {
+        if let (Some(by), None) = (entry("by"), &stated.than) {
             let fault = fault(by.key, "`by` needs something to compare with");
-            return Some(
-                fault.label("compared with what?").help("state `than`, or leave `by` out"),
-            );
+            let help = "state `than`, or leave `by` out";
+            return Some(fault.label("compared with what?").help(help));
         }
-        if ["at-least", "at-most", "within"].into_iter().all(|key| entry(key).is_none()) {
-            let span = entry("says").map_or(claim.span, |says| says.tree.span);
-            let fault = fault(span, "a claim has to say when it holds");
+        let (least, most) = stated.bounds();
+        if least.is_infinite() && most.is_infinite() {
+            let fault = fault(entry("says")?.tree.span, "a claim has to say when it holds");
             let help =
                 "add `at-least`, `at-most`, or `reported` with `within`, as in `at-least = 0.98`";
             return Some(fault.label("when does it hold?").help(help));
         }
-        let around = number("reported").zip(number("within"));
-        let least = number("at-least").into_iter().chain(around.map(|(at, by)| at - by));
-        let most = number("at-most").into_iter().chain(around.map(|(at, by)| at + by));
-        let (least, most) = (least.reduce(f64::max)?, most.reduce(f64::min)?);
-        let (Some(key), true) = (entry("at-least").or_else(|| entry("at-most")), least > most)
-        else {
-            return None;
-        };
+        let bound = entry("at-least").or_else(|| entry("at-most")).filter(|_| least > most)?;
         let message = format!("no value is at least {least} and at most {most}");
-        Some(fault(key.tree.span, &message).label("can never hold").help("state another bound"))
+        Some(fault(bound.tree.span, &message).label("can never hold").help("state another bound"))
     }
 
     /// Results have to be there, one for each seed.

@@ -116,6 +116,15 @@ impl Tree {
         if rest.is_empty() { Some(entry) } else { entry.tree.entry(rest) }
     }
 
+    /// The table that a path of keys leads to, to be changed.
+    pub(super) fn table_mut(&mut self, path: &[&str]) -> Option<&mut Table> {
+        let Value::Table(table) = &mut self.value else { return None };
+        match path {
+            [] => Some(table),
+            [first, rest @ ..] => table.get_mut(*first)?.tree.table_mut(rest),
+        }
+    }
+
     /// What the value is, in TOML's words, with its article.
     pub(super) fn type_name(&self) -> &'static str {
         match &self.value {

@@ -483,25 +483,25 @@ impl Ledger {
         Ok(rows.into_iter().next().flatten())
     }
 
-    /// The claims of each run of an experiment that came as far as its trials, with its start in milliseconds
-    /// since 1970; the last run last.
+    /// The claims of an experiment's last run that came as far as its trials, each with the start of the first
+    /// run that had it, in milliseconds since 1970.
     ///
     /// # Errors
     /// If SQLite cannot read, or what it reads are no claims.
-    pub fn claims(&self, experiment: &str) -> Result<Vec<(i64, Vec<Value>)>, LedgerError> {
-        let sql = "SELECT run.started_ms, run.claims FROM run \
-                   JOIN experiment ON experiment.id = run.experiment \
-                   WHERE experiment.name = ? AND run.trial_set IS NOT NULL ORDER BY run.id";
-        let row = |row: &Row| Ok((row.get(0)?, row.get::<_, Option<String>>(1)?));
-        let runs = self.list("read claims", sql, [experiment], row)?;
-        let parse = |(started, text): (i64, Option<String>)| {
-            let claims = text.map_or(Ok(Vec::new()), |text| serde_json::from_str(&text));
-            Ok((
-                started,
-                claims.map_err(|error| self.strange(format!("the claims of a run: {error}")))?,
-            ))
+    pub fn claims(&self, experiment: &str) -> Result<Vec<(Value, i64)>, LedgerError> {
+        let Some((last, _)) = self.last_run_with_trials(experiment)? else { return Ok(Vec::new()) };
+        let sql = "SELECT claim.value, min(earlier.started_ms) FROM run AS last \
+                   JOIN json_each(last.claims) AS claim \
+                   JOIN run AS earlier ON earlier.experiment = last.experiment \
+                   JOIN json_each(earlier.claims) AS same ON same.value = claim.value \
+                   WHERE last.id = ? GROUP BY claim.key ORDER BY claim.key";
+        let row = |row: &Row| Ok((row.get::<_, String>(0)?, row.get(1)?));
+        let claims = self.list("read claims", sql, [last.0], row)?.into_iter();
+        let parse = |(text, since): (String, i64)| {
+            let claim = serde_json::from_str(&text);
+            Ok((claim.map_err(|error| self.strange(format!("the claim {text}: {error}")))?, since))
         };
-        runs.into_iter().map(parse).collect()
+        claims.map(parse).collect()
     }
 
     fn last_run_with_trials(&self, experiment: &str) -> Result<Option<(RunId, i64)>, LedgerError> {

@@ -9,7 +9,6 @@ use super::layout::Axis;
 impl Table {
     /// One line per cell: its place, n, mean, standard deviation, seeds and the keys of its checkpoints.
     pub fn to_csv(&self) -> String {
-        let mut writer = csv::Writer::from_writer(Vec::new());
         let axes: Vec<&Axis> = self.sweep_axes();
         let mut header: Vec<&str> = axes.iter().map(|axis| axis.name()).collect();
         header.extend(["stage", "metric", "n", "mean", "std"]);
@@ -41,13 +40,7 @@ impl Table {
             ]);
             lines.push(line);
         }
-        for line in lines {
-            writer
-                .write_record(line)
-                .expect("memory takes any line, and all lines are equally long");
-        }
-        let bytes = writer.into_inner().expect("memory takes any line");
-        String::from_utf8(bytes).expect("the cells are text")
+        csv(lines)
     }
 
     /// The table as one JSON object.
@@ -121,6 +114,16 @@ impl Table {
         let own = |axis: &&Axis| !matches!(axis, Axis::Stage | Axis::Metric);
         self.rows.iter().chain(&self.cols).filter(own).collect()
     }
+}
+
+/// Lines of cells, all of them as many, as CSV.
+pub(super) fn csv(lines: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for line in lines {
+        writer.write_record(line).expect("memory takes any line, and all lines are equally long");
+    }
+    let bytes = writer.into_inner().expect("memory takes any line");
+    String::from_utf8(bytes).expect("the cells are text")
 }
 
 fn numbers(summary: Option<Summary>) -> [String; 3] {

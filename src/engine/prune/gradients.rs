@@ -8,7 +8,6 @@
 //!   it is `−w · (H g)`. The highest go first, so `w · (H g)` is the score that is kept. Wang et al. 2020,
 //!   "Picking Winning Tickets Before Training by Preserving Gradient Flow",
 //!   <https://arxiv.org/abs/2002.07376>, equation 8.
-//!
 //! - Optimal brain damage with its first-order term: what a weight's removal changes the loss by, to second
 //!   order, `−g w + ½ w² H_qq`. LeCun, Denker & Solla 1990, "Optimal Brain Damage". In place of the Hessian's
 //!   diagonal stands that of the empirical Fisher information, `mean (∂L_n/∂w)²` over examples `n`, as in Theis
@@ -29,11 +28,8 @@ const CHUNK: i64 = 256;
 /// `|w · ∂L/∂w|` for each value of some parameters, or its square; `L` is the mean cross-entropy of the images.
 pub fn taylor(model: &Model, params: &[&str], batch: &Batch, squared: bool) -> Vec<Tensor> {
     let scored = Scored::new(model, params, batch, 1.0);
-    let scores = scored.weights().into_iter().zip(scored.gradients()).map(|(weight, gradient)| {
-        let product = weight.detach().to_kind(Kind::Double) * gradient;
-        if squared { product.square() } else { product.abs() }
-    });
-    scores.collect()
+    let products = times(&scored.weights(), scored.gradients()).into_iter();
+    products.map(|product| if squared { product.square() } else { product.abs() }).collect()
 }
 
 /// `w · ∂F/∂w` for each value of some parameters: what F loses without it, to first order. F is the sum over
@@ -49,15 +45,19 @@ pub(super) fn first_order(
     let chunks = inputs.split(CHUNK, 0).into_iter();
     let parts = chunks.map(|chunk| objective(&model.forward(&chunk, Mode::Eval, None)));
     let gradients = summed(parts, |part| Tensor::run_backward(&[part], &weights, false, false));
-    let scores = weights.iter().zip(gradients);
-    scores.map(|(weight, gradient)| weight.detach().to_kind(Kind::Double) * gradient).collect()
+    times(&weights, gradients)
 }
 
 /// `w · (H g)` for each value of some parameters, of the loss of logits divided by a temperature.
 pub fn grasp(model: &Model, params: &[&str], batch: &Batch, temperature: f64) -> Vec<Tensor> {
     let scored = Scored::new(model, params, batch, temperature);
-    let scores = scored.weights().into_iter().zip(scored.hessian_gradients());
-    scores.map(|(weight, product)| weight.detach().to_kind(Kind::Double) * product).collect()
+    times(&scored.weights(), scored.hessian_gradients())
+}
+
+/// Each weight times what belongs to it, in 64 bits.
+fn times(weights: &[&Tensor], of_weights: Vec<Tensor>) -> Vec<Tensor> {
+    let pairs = weights.iter().zip(of_weights);
+    pairs.map(|(weight, of_weight)| weight.detach().to_kind(Kind::Double) * of_weight).collect()
 }
 
 /// `−g w + ½ w² H_qq` for each value of some parameters; `L` is the mean cross-entropy of the images.

@@ -60,24 +60,14 @@ impl Companion for Moved<'_> {
 #[cfg(test)]
 mod tests {
     use graftwork::experiment::spec::{Optimizer as Rule, Sgd};
-    use graftwork::network::Network;
-    use graftwork::network::op::Linear;
     use indexmap::IndexMap;
-    use tch::{Device, no_grad};
+    use tch::no_grad;
 
     use super::*;
+    use crate::prune::tests::row;
     use crate::random;
 
     const PARAMS: [&str; 1] = ["fc.weight"];
-
-    fn row(weights: &[f32]) -> Model {
-        let mut network = Network::new("test", &[weights.len() as u32]);
-        network.push("fc", Linear { bias: false, ..Linear::new(weights.len() as u32, 1) });
-        let mut model = Model::new(network, 0, Device::Cpu);
-        model.params_mut()["fc.weight"].value = Tensor::from_slice(weights).reshape([1, -1]);
-        model.update_gradient_flags();
-        model
-    }
 
     /// The scores of so many steps of plain SGD on `½ ‖w − c‖²`, and the weights.
     fn run(weights: &[f32], target: &Tensor, rate: f64, steps: usize) -> (Vec<f64>, Vec<f64>) {

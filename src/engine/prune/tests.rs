@@ -36,6 +36,16 @@ pub(super) fn mlp() -> Model {
     scrambled(network, 4)
 }
 
+/// One layer without a bias, whose only row has these weights.
+pub(super) fn row(weights: &[f32]) -> Model {
+    let mut network = Network::new("test", &[weights.len() as u32]);
+    network.push("fc", Linear { bias: false, ..Linear::new(weights.len() as u32, 1) });
+    let mut model = Model::new(network, 0, Device::Cpu);
+    model.params_mut()["fc.weight"].value = Tensor::from_slice(weights).reshape([1, -1]);
+    model.update_gradient_flags();
+    model
+}
+
 pub(super) fn images(shape: &[i64], seed: u64) -> Tensor {
     uniform(shape, -1.0, 1.0, &mut stream(seed, "images", 0))
 }

@@ -297,28 +297,23 @@ fn whole_units(
             let units = candidates.choose(model, &scores, target, &goals)?;
             units::mask(model, &units);
         }
-        Criterion::Movement(settings) => {
-            let goals = Goals::of(stage, model, layers, &candidates)?;
-            let params: Vec<String> = trainable(model).map(str::to_owned).collect();
-            let params: Vec<&str> = params.iter().map(String::as_str).collect();
-            let data = data.expect("opened for every criterion that needs it");
-            let values = movement::scores(context, model, &params, data, settings)?;
-            let Some(values) = values else { return Ok(Ended::Stopped) };
-            let by_param = params.iter().map(|&param| param.to_owned()).zip(values);
-            let scores = scores::summed(model, &by_param.collect(), candidates.groups());
-            let units = candidates.choose(model, &scores, target, &goals)?;
-            units::mask(model, &units);
-        }
         criterion => {
             let goals = Goals::of(stage, model, layers, &candidates)?;
             let scores = match criterion {
                 Criterion::Magnitude(_) => scores::magnitude(model, candidates.groups()),
                 Criterion::Random(_) => scores::random(candidates.groups(), seed),
                 _ => {
-                    let params: Vec<&str> = trainable(model).collect();
-                    let values = by_gradient(criterion, model, &params, sample);
-                    let by_param = params.iter().map(|&param| param.to_owned()).zip(values);
-                    scores::summed(model, &by_param.collect(), candidates.groups())
+                    let names: Vec<String> = trainable(model).map(str::to_owned).collect();
+                    let params: Vec<&str> = names.iter().map(String::as_str).collect();
+                    let values = if let Criterion::Movement(settings) = criterion {
+                        let data = data.expect("opened for every criterion that needs it");
+                        movement::scores(context, model, &params, data, settings)?
+                    } else {
+                        Some(by_gradient(criterion, model, &params, sample))
+                    };
+                    let Some(values) = values else { return Ok(Ended::Stopped) };
+                    let by_param = names.into_iter().zip(values).collect();
+                    scores::summed(model, &by_param, candidates.groups())
                 }
             };
             let units = candidates.choose(model, &scores, target, &goals)?;

@@ -4,11 +4,11 @@
 //! together. Whatever follows works with points alone.
 
 mod arms;
-mod claims;
 mod key;
 mod named;
 mod release;
 mod rules;
+mod set_keys;
 
 pub(super) use release::{Statement, forget, release};
 
@@ -23,8 +23,8 @@ use super::grammar::EXPERIMENT;
 use super::spec;
 use super::tree::{Entry, Tree, Value};
 use super::trial::label;
-use claims::Claims;
 use key::{Key, Resolver};
+use set_keys::SetKeys;
 
 /// The axes of a file and the combinations of their points that it has.
 #[derive(Debug)]
@@ -100,9 +100,9 @@ impl Point {
 /// The sweep of a file; the axes and rules with faults are reported and left out. None where it has no
 /// combination, or too many.
 pub(super) fn read(root: &Tree, sources: &Sources) -> (Option<Sweep>, Vec<Fault>) {
-    let claims = Claims::default();
+    let set_keys = SetKeys::default();
     let mut reader =
-        Reader { root, sources, claims, overlapping: HashSet::new(), faults: Vec::new() };
+        Reader { root, sources, set_keys, overlapping: HashSet::new(), faults: Vec::new() };
     let table = root.entry(&["sweep"]).and_then(|entry| entry.tree.table());
     let is_axis = |name: &str| !spec::Sweep::RULES.contains(&name);
     let entries = table.into_iter().flatten().filter(|(name, _)| is_axis(name));
@@ -132,7 +132,7 @@ pub(super) fn read(root: &Tree, sources: &Sources) -> (Option<Sweep>, Vec<Fault>
 struct Reader<'a> {
     root: &'a Tree,
     sources: &'a Sources,
-    claims: Claims,
+    set_keys: SetKeys,
     /// Pairs of axes of which it has been reported that they set the same.
     overlapping: HashSet<(usize, usize)>,
     faults: Vec<Fault>,
@@ -154,7 +154,7 @@ impl<'a> Reader<'a> {
                 return None;
             }
         };
-        let is_free = self.claim(number, name, &key.path, entry.key);
+        let is_free = self.takes(number, name, &key.path, entry.key);
         if !is_free {
             return None;
         }
@@ -169,9 +169,9 @@ impl<'a> Reader<'a> {
         is_legal.then(|| Axis::new(entry, name, Some(path), points))
     }
 
-    /// Claims a path for an axis; reports where another has it.
-    fn claim(&mut self, number: usize, name: &str, path: &[String], span: Span) -> bool {
-        let Some(conflict) = self.claims.claim(path, number, span) else { return true };
+    /// Notes that an axis sets the key of a path; reports where another does.
+    fn takes(&mut self, number: usize, name: &str, path: &[String], span: Span) -> bool {
+        let Some(conflict) = self.set_keys.add(path, number, span) else { return true };
         if !self.overlapping.insert((conflict.owner, number)) {
             return false;
         }

@@ -9,8 +9,8 @@ use super::super::fault::{Code, Fault, Span};
 use super::super::grammar::EXPERIMENT;
 use super::super::sets::insert;
 use super::super::tree::{Entry, Table, Tree, Value};
-use super::claims::Claims;
 use super::key::Resolver;
+use super::set_keys::SetKeys;
 use super::{Axis, Point, Reader, Setting};
 
 /// Further faults of one axis tell nothing new: each point of it repeats those of the stages it sets.
@@ -69,7 +69,7 @@ impl<'a> Reader<'a> {
     /// The legal settings of a point.
     fn settings(&mut self, axis: usize, name: &str, label: &str, table: &'a Table) -> Vec<Setting> {
         let mut settings = Vec::new();
-        let mut own = Claims::default();
+        let mut own = SetKeys::default();
         let mut keys: Vec<&str> = Vec::new();
         for (text, entry) in table.iter().filter(|(text, _)| *text != LABEL) {
             let resolver = Resolver::of_setting(self.root, self.sources, text, entry.key);
@@ -81,7 +81,7 @@ impl<'a> Reader<'a> {
                     continue;
                 }
             };
-            if let Some(conflict) = own.claim(&key.path, keys.len(), entry.key) {
+            if let Some(conflict) = own.add(&key.path, keys.len(), entry.key) {
                 let (other, what) = (keys[conflict.owner], conflict.what());
                 let message = format!("`{other}` and `{text}` of the point `{label}` {what}");
                 let fault = self.sources.fault(Code::OverlappingAxes, entry.key, message);
@@ -90,7 +90,7 @@ impl<'a> Reader<'a> {
                 self.faults.push(fault.help("leave one out"));
             }
             keys.push(text);
-            if self.claim(axis, name, &key.path, entry.key) {
+            if self.takes(axis, name, &key.path, entry.key) {
                 let (stage, steps) = (key.stage, key.steps);
                 settings.push(Setting { stage, steps, value: entry.tree.clone() });
             }

@@ -9,8 +9,8 @@ use super::super::grammar::{EXPERIMENT, What};
 use super::super::path::{expand, join, segments};
 use super::super::spec;
 use super::super::tree::{Entry, Table, Tree, Value};
-use super::claims::{choose_differently, common};
 use super::named::{LABEL, is_named};
+use super::set_keys::{choose_differently, common};
 
 /// Who states values that hold in every trial.
 #[derive(Clone, Copy)]
@@ -58,7 +58,7 @@ pub(in super::super) fn release(
     let mut faults = Vec::new();
     let changes = changes(root, statement, sources, &mut faults);
     for (axis, change) in changes {
-        let Some(sweep) = table_mut(root) else { return faults };
+        let Some(sweep) = root.table_mut(&["sweep"]) else { return faults };
         match change {
             Change::Loses(lost) => lose(sweep, &axis, &lost),
             Change::Leaves(value) => {
@@ -73,14 +73,6 @@ pub(in super::super) fn release(
 /// Drops the rules and claims that name an axis which has been left out.
 pub(in super::super) fn forget(root: &mut Tree, axis: &str) {
     drop_mentions(root, axis, None);
-}
-
-fn table_mut(root: &mut Tree) -> Option<&mut Table> {
-    let Value::Table(table) = &mut root.value else { return None };
-    match table.get_mut("sweep").map(|entry| &mut entry.tree.value) {
-        Some(Value::Table(sweep)) => Some(sweep),
-        _ => None,
-    }
 }
 
 impl<'a> Statement<'a> {
@@ -258,13 +250,11 @@ fn lose(sweep: &mut Table, axis: &str, lost: &HashSet<String>) {
 
 /// Drops the rules that name an axis which left, or the axis alone where they name its value.
 fn drop_mentions(root: &mut Tree, axis: &str, value: Option<&Tree>) {
-    if let Some(sweep) = table_mut(root) {
+    if let Some(sweep) = root.table_mut(&["sweep"]) {
         drop_rules(sweep, axis, value);
     }
-    if let Value::Table(root) = &mut root.value
-        && let Some(entry) = root.get_mut("claim")
-        && let Value::Array(claims) = &mut entry.tree.value
-    {
+    let claims = root.table_mut(&[]).and_then(|root| root.get_mut("claim"));
+    if let Some(Value::Array(claims)) = claims.map(|entry| &mut entry.tree.value) {
         claims
             .retain_mut(|claim| ["of", "than"].iter().all(|key| is_left(claim, key, axis, value)));
     }
@@ -272,17 +262,8 @@ fn drop_mentions(root: &mut Tree, axis: &str, value: Option<&Tree>) {
 
 /// Whether results that a claim names are still there; an axis with the value that was stated is taken out.
 fn is_left(claim: &mut Tree, key: &str, axis: &str, value: Option<&Tree>) -> bool {
-    let Value::Table(claim) = &mut claim.value else { return true };
-    let Some(Entry { tree: Tree { value: Value::Table(results), .. }, .. }) = claim.get_mut(key)
-    else {
-        return true;
-    };
-    let Some(Entry { tree: Tree { value: Value::Table(named), .. }, .. }) =
-        results.get_mut("where")
-    else {
-        return true;
-    };
-    let Some(said) = named.shift_remove(axis) else { return true };
+    let named = claim.table_mut(&[key, "where"]);
+    let Some(said) = named.and_then(|named| named.shift_remove(axis)) else { return true };
     value.is_some_and(|value| said.tree.equals(value))
 }
 

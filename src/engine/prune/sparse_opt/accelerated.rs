@@ -61,25 +61,15 @@ impl Accelerated {
 #[cfg(test)]
 mod tests {
     use graftwork::experiment::spec;
-    use graftwork::network::Network;
-    use graftwork::network::op::Linear;
     use indexmap::IndexMap;
-    use tch::{Device, Kind, no_grad};
+    use tch::{Kind, no_grad};
 
     use super::*;
     use crate::prune::ista::Lasso;
     use crate::prune::sparse_opt::parts::Parts;
+    use crate::prune::tests::row;
     use crate::random;
     use crate::train::optimizer::Optimizer;
-
-    fn row(d: i64) -> Model {
-        let mut network = Network::new("test", &[d as u32]);
-        network.push("fc", Linear { bias: false, ..Linear::new(d as u32, 1) });
-        let mut model = Model::new(network, 0, Device::Cpu);
-        model.params_mut()["fc.weight"].value = Tensor::zeros([1, d], (Kind::Float, Device::Cpu));
-        model.update_gradient_flags();
-        model
-    }
 
     /// So many steps of `½ ‖y − X w‖² + λ ‖w‖₁` from zero; begun anew after every `interval`.
     fn steps(
@@ -89,7 +79,7 @@ mod tests {
         count: usize,
         interval: usize,
     ) -> Tensor {
-        let mut model = row(design.size()[1]);
+        let mut model = row(&vec![0.0; design.size()[1] as usize]);
         let rule = spec::Sgd { momentum: 0.0, ..spec::Sgd::default() };
         let rule = spec::Optimizer::Sgd(rule);
         let mut sgd = Optimizer::new(&rule, &IndexMap::new(), &model, None);

@@ -7,6 +7,7 @@ use tch::{Kind, Tensor};
 
 use super::super::Prunable;
 use super::super::ista::{kkt_violation, soft_threshold, soft_threshold_by};
+use super::super::units::scores::along;
 use crate::model::Model;
 use crate::train::optimizer::Optimizer;
 
@@ -319,15 +320,6 @@ impl Units {
     }
 }
 
-/// The sums over all axes but one, `f64`.
-fn along(values: &Tensor, axis: usize) -> Tensor {
-    let others: Vec<i64> = (0..values.dim() as i64).filter(|&other| other != axis as i64).collect();
-    if others.is_empty() {
-        return values.to_kind(Kind::Double);
-    }
-    values.sum_dim_intlist(others.as_slice(), false, Kind::Double)
-}
-
 /// A vector along an axis, in the kind of a value that it can be multiplied with.
 fn broadcast(vector: &Tensor, axis: usize, value: &Tensor) -> Tensor {
     let mut shape = vec![1; value.dim()];
@@ -346,6 +338,7 @@ mod tests {
 
     use super::*;
     use crate::prune::ista::Lasso;
+    use crate::prune::tests::row;
     use crate::random;
 
     /// One unit with the weights 3 and 4, one with 0.3 and 0.4.
@@ -471,16 +464,6 @@ mod tests {
         for (found, expected) in found.iter().zip([0.0, -0.8, 0.0, 0.0, -0.9]) {
             assert!((found - expected).abs() < 1e-6, "{found} {expected}");
         }
-    }
-
-    /// One layer without a bias, whose only row has these weights.
-    fn row(weights: &[f32]) -> Model {
-        let mut network = Network::new("test", &[weights.len() as u32]);
-        network.push("fc", Linear { bias: false, ..Linear::new(weights.len() as u32, 1) });
-        let mut model = Model::new(network, 0, Device::Cpu);
-        model.params_mut()["fc.weight"].value = Tensor::from_slice(weights).reshape([1, -1]);
-        model.update_gradient_flags();
-        model
     }
 
     fn row_of(model: &Model) -> Tensor {

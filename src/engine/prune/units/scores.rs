@@ -135,13 +135,17 @@ fn sums(
 
 /// The sums over all axes but one, in 64 bits.
 pub(super) fn sums_along(tensor: &Tensor, axis: usize) -> Vec<f64> {
+    let sums = along(tensor, axis).to_device(Device::Cpu).contiguous();
+    Vec::try_from(sums).expect("a vector of f64")
+}
+
+/// The same where the tensor is.
+pub(in crate::prune) fn along(tensor: &Tensor, axis: usize) -> Tensor {
     let others: Vec<i64> = (0..tensor.dim() as i64).filter(|&other| other != axis as i64).collect();
-    let sums = if others.is_empty() {
-        tensor.to_kind(Kind::Double)
-    } else {
-        tensor.sum_dim_intlist(others.as_slice(), false, Kind::Double)
-    };
-    Vec::try_from(sums.to_device(Device::Cpu).contiguous()).expect("a vector of f64")
+    if others.is_empty() {
+        return tensor.to_kind(Kind::Double);
+    }
+    tensor.sum_dim_intlist(others.as_slice(), false, Kind::Double)
 }
 
 /// Values that are squared at once, which stay in a core's cache until they are summed.

@@ -7,7 +7,7 @@ use super::super::grammar::{EXPERIMENT, What};
 
 /// The keys that are set, as a tree of their paths.
 #[derive(Debug, Default)]
-pub(super) struct Claims(Node);
+pub(super) struct SetKeys(Node);
 
 #[derive(Debug, Default)]
 struct Node {
@@ -53,10 +53,10 @@ impl Owners {
     }
 }
 
-impl Claims {
+impl SetKeys {
     /// Notes that an owner sets the key of a path, unless another sets it, one around it or one inside,
     /// or another alternative of a key on the way.
-    pub(super) fn claim(&mut self, path: &[String], owner: usize, span: Span) -> Option<Conflict> {
+    pub(super) fn add(&mut self, path: &[String], owner: usize, span: Span) -> Option<Conflict> {
         let conflict = self.conflict(path, owner);
         if conflict.is_none() {
             let mut node = &mut self.0;
@@ -114,9 +114,9 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(claims: &mut Claims, path: &str, owner: usize, expected: Option<(usize, &str)>) {
+    fn check(set_keys: &mut SetKeys, path: &str, owner: usize, expected: Option<(usize, &str)>) {
         let path: Vec<String> = path.split('.').map(str::to_owned).collect();
-        let conflict = claims.claim(&path, owner, Span::start());
+        let conflict = set_keys.add(&path, owner, Span::start());
         let found = conflict.as_ref().map(|conflict| (conflict.owner, conflict.what()));
         let expected = expected.map(|(owner, what)| (owner, what.to_owned()));
         assert_eq!(found, expected, "{path:?}");
@@ -124,30 +124,30 @@ mod tests {
 
     #[test]
     fn only_another_owner_of_the_same_key_conflicts() {
-        let mut claims = Claims::default();
-        check(&mut claims, "stage.a.pretrain.model", 0, None);
-        check(&mut claims, "stage.a.pretrain.model.mlp.dropout", 0, None);
-        check(&mut claims, "stage.a.pretrain.epochs", 1, None);
-        check(&mut claims, "stage.b.pretrain.model", 1, None);
+        let mut set_keys = SetKeys::default();
+        check(&mut set_keys, "stage.a.pretrain.model", 0, None);
+        check(&mut set_keys, "stage.a.pretrain.model.mlp.dropout", 0, None);
+        check(&mut set_keys, "stage.a.pretrain.epochs", 1, None);
+        check(&mut set_keys, "stage.b.pretrain.model", 1, None);
         let same = Some((0, "set the same key"));
-        check(&mut claims, "stage.a.pretrain.model", 1, same);
-        check(&mut claims, "stage.a.pretrain.model.cnn", 1, same);
-        check(&mut claims, "stage.a.pretrain", 1, same);
-        check(&mut claims, "stage.a.pretrain", 0, Some((1, "set the same key")));
+        check(&mut set_keys, "stage.a.pretrain.model", 1, same);
+        check(&mut set_keys, "stage.a.pretrain.model.cnn", 1, same);
+        check(&mut set_keys, "stage.a.pretrain", 1, same);
+        check(&mut set_keys, "stage.a.pretrain", 0, Some((1, "set the same key")));
     }
 
     #[test]
     fn two_alternatives_of_one_key_conflict() {
-        let mut claims = Claims::default();
-        check(&mut claims, "stage.a.pretrain.optimizer.sgd.momentum", 0, None);
-        check(&mut claims, "stage.a.pretrain.optimizer.sgd.weight-decay", 1, None);
+        let mut set_keys = SetKeys::default();
+        check(&mut set_keys, "stage.a.pretrain.optimizer.sgd.momentum", 0, None);
+        check(&mut set_keys, "stage.a.pretrain.optimizer.sgd.weight-decay", 1, None);
         check(
-            &mut claims,
+            &mut set_keys,
             "stage.a.pretrain.optimizer.adam.learning-rate",
             2,
             Some((0, "choose different alternatives of `optimizer`")),
         );
-        check(&mut claims, "stage.a.pretrain.model.cnn", 0, None);
-        check(&mut claims, "stage.a.pretrain.model.mlp.dropout", 0, None);
+        check(&mut set_keys, "stage.a.pretrain.model.cnn", 0, None);
+        check(&mut set_keys, "stage.a.pretrain.model.mlp.dropout", 0, None);
     }
 }
