@@ -71,7 +71,10 @@ fn serve(behaviour: &str) {
 
 fn run(job: &Job, behaviour: &str, stop: &AtomicBool) -> Event {
     let log = |line: &str| eprintln!("{line}");
-    log(&format!("process {}", std::process::id()));
+    // As the engine does itself: a line of standard error may come after the message that the stage is done.
+    let path = job.draft.join("log.txt");
+    let mut own = std::fs::File::options().create(true).append(true).open(path).unwrap();
+    writeln!(own, "process {}", std::process::id()).unwrap();
     match behaviour.strip_suffix("-thin").filter(|_| job.name == "thin") {
         Some("abort") => {
             log("terminate called after c10::Error");
