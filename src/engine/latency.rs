@@ -1,20 +1,22 @@
-//! How long two networks take for a batch, measured in turn.
+//! How long networks take for a batch: two of them, measured in turn, or one.
 //!
-//! One after the other, batch by batch, so that both meet the same weather: what else the machine does,
-//! how warm it is. Which of the two goes first changes every time. A few batches before are not counted.
+//! Two go one after the other, batch by batch, so that both meet the same weather: what else the machine
+//! does, how warm it is. Which of the two goes first changes every time. A few batches before are not counted.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use graftwork::experiment::spec::Latency;
 use graftwork::protocol::Point;
-use tch::{Cuda, Device, Tensor, no_grad};
+use tch::{Cuda, Device, Kind, Tensor, no_grad};
 
 use crate::model::{Mode, Model};
 use crate::stage::point;
 
 /// Batches of each network before those that count: caches fill, threads start.
-const WARM_UP: u32 = 5;
+const WARM_UP: usize = 5;
+/// Batches that count where one network is timed.
+const REPEATS: usize = 30;
 
 /// A network with the domain whose copies it runs with.
 pub type Running<'a> = (&'a Model, Option<usize>);
@@ -29,15 +31,49 @@ pub fn measure(
     settings: &Latency,
     stop: &AtomicBool,
 ) -> Option<[Vec<f64>; 2]> {
-    let threads = tch::get_num_threads();
-    tch::set_num_threads(settings.threads as i32);
     let mut time = |network: usize| {
         let (model, domain) = networks[network];
         (!stop.load(Ordering::Relaxed)).then(|| milliseconds(model, domain, inputs))
     };
-    let times = in_turn(WARM_UP, &mut time).and_then(|_| in_turn(settings.repeats, &mut time));
+    with_threads(settings.threads as i32, || {
+        in_turn(WARM_UP, &mut time)?;
+        in_turn(settings.repeats as usize, &mut time)
+    })
+}
+
+/// How long a network takes for one example on one thread, in milliseconds: the median of thirty times.
+pub fn of_one_example(model: &Model) -> f64 {
+    let inputs = example(model);
+    // Which domain makes no difference: all have copies of the same layers.
+    let domain = model.network().domains.len().checked_sub(1);
+    let time = || milliseconds(model, domain, &inputs);
+    with_threads(1, || {
+        for _ in 0..WARM_UP {
+            time();
+        }
+        Quartiles::of(&[(); REPEATS].map(|()| time())).median
+    })
+}
+
+/// A batch of one example that a network can take.
+fn example(model: &Model) -> Tensor {
+    let network = model.network();
+    let extents = network.input_shape().iter().map(|&extent| i64::from(extent));
+    let size: Vec<i64> = std::iter::once(1).chain(extents).collect();
+    let Some(tokens) = network.tokens() else {
+        return Tensor::ones(size, (Kind::Float, model.device()));
+    };
+    // The number 0 may stand for no word, which layers may pass over.
+    Tensor::full(size, i64::from(tokens.min(2)) - 1, (Kind::Int64, model.device()))
+}
+
+/// Does something while LibTorch computes on so many threads.
+fn with_threads<T>(threads: i32, work: impl FnOnce() -> T) -> T {
+    let before = tch::get_num_threads();
     tch::set_num_threads(threads);
-    times
+    let done = work();
+    tch::set_num_threads(before);
+    done
 }
 
 fn milliseconds(model: &Model, domain: Option<usize>, inputs: &Tensor) -> f64 {
@@ -60,10 +96,10 @@ fn wait(device: Device) {
 }
 
 /// Times both networks so often, in turn; the first goes first in even rounds, the second in odd ones.
-fn in_turn(repeats: u32, time: &mut dyn FnMut(usize) -> Option<f64>) -> Option<[Vec<f64>; 2]> {
+fn in_turn(repeats: usize, time: &mut dyn FnMut(usize) -> Option<f64>) -> Option<[Vec<f64>; 2]> {
     let mut times = [Vec::new(), Vec::new()];
     for round in 0..repeats {
-        let first = (round % 2) as usize;
+        let first = round % 2;
         for network in [first, 1 - first] {
             times[network].push(time(network)?);
         }
@@ -120,6 +156,9 @@ impl Quartiles {
 
 #[cfg(test)]
 mod tests {
+    use graftwork::network::zoo;
+    use serde_json::json;
+
     use super::*;
 
     fn value(points: &[Point], name: &str) -> Option<f64> {
@@ -135,6 +174,32 @@ mod tests {
         });
         assert_eq!(order, [0, 1, 1, 0, 0, 1]);
         assert_eq!(times, Some([vec![1.0, 4.0, 5.0], vec![2.0, 3.0, 6.0]]));
+    }
+
+    #[test]
+    fn whatever_a_network_takes_an_example_of_it_can_be_timed() {
+        let threads = tch::get_num_threads();
+        let of = |model: serde_json::Value, input: &[u32], tokens| {
+            let spec = serde_json::from_value(model).unwrap();
+            let network = zoo::build_with(&spec, input, tokens, 4).unwrap();
+            of_one_example(&Model::new(network, 0, Device::Cpu))
+        };
+        let times = [
+            of(json!({ "lenet5": {} }), &[1, 28, 28], None),
+            of(json!({ "gru": {} }), &[12], Some(50)),
+            of(json!({ "gru": {} }), &[12], Some(1)),
+        ];
+        assert!(times.iter().all(|time| time.is_finite() && *time > 0.0), "{times:?}");
+        assert_eq!(tch::get_num_threads(), threads);
+    }
+
+    #[test]
+    fn a_network_of_several_domains_is_timed_as_one_of_them_uses_it() {
+        let lenet = serde_json::from_value(json!({ "lenet5": {} })).unwrap();
+        let network = zoo::build(&lenet, &[1, 28, 28], 4).unwrap();
+        let domains = ["mnist", "usps"].map(str::to_owned);
+        let model = Model::new(network, 0, Device::Cpu);
+        assert!(of_one_example(&model.split_domains(&domains, &["conv1".to_owned()])) > 0.0);
     }
 
     #[test]

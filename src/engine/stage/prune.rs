@@ -4,7 +4,7 @@ use graftwork::experiment::spec::{Criterion, Entropy, Granularity, Hessian, MseT
 use graftwork::network::groups::Dependencies;
 use tch::Tensor;
 
-use super::{Context, Ended, StageError};
+use super::{Context, Ended, StageError, point};
 use crate::data::{Batch, Splits};
 use crate::model::{Model, Parameter};
 use crate::prune::report::Report;
@@ -16,7 +16,7 @@ use crate::prune::{
     self, Prunable, controls, gradients, max_entropy, min_mse, movement, slimming, sparse_opt,
     synflow,
 };
-use crate::random;
+use crate::{latency, random};
 
 pub(super) fn run(stage: &Prune, context: &mut Context<'_>) -> Result<Ended, StageError> {
     let mut model = context.input("from")?;
@@ -54,6 +54,11 @@ pub(super) fn run(stage: &Prune, context: &mut Context<'_>) -> Result<Ended, Sta
     }
     let step = epochs(&stage.criterion);
     context.recorder.record(report.points(&model, &layers, step)?);
+    if stage.budget.as_ref().is_some_and(|budget| budget.latency_ms.is_some()) {
+        let taken_out = dead::removed(&model);
+        let milliseconds = latency::of_one_example(taken_out.as_ref().unwrap_or(&model));
+        context.recorder.record(vec![point("latency-ms".to_owned(), step, milliseconds)]);
+    }
     if let Some(data) = data.filter(|data| fits(&model, data)) {
         context.measure_held_out(&model, &data, step);
     }

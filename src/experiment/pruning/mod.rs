@@ -35,7 +35,9 @@ fn target(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
     if prune.budget.as_ref().is_some_and(|budget| *budget == Budget::default()) {
         let message = "`budget` states nothing";
         let fault = site.fault(Code::MissingKey, site.value(&["budget"]), message);
-        return Some(fault.help("state one of `params`, `macs`, `nonzeros` and `channels`"));
+        return Some(
+            fault.help("state one of `params`, `macs`, `nonzeros`, `channels` and `latency-ms`"),
+        );
     }
     if prune.sparsity.is_some() || prune.budget.is_some() {
         return None;
@@ -149,15 +151,16 @@ fn not_of_weights(site: &Site<'_>, prune: &Prune) -> Option<Fault> {
         let fault = site.fault(Code::Contradiction, place, &message);
         return Some(fault.label("of units").help(format!("leave it out, or {UNITS}")));
     }
-    let Budget { params, macs, nonzeros: _, channels } = prune.budget.as_ref()?;
-    let (key, noun) = [
-        ("params", "parameters", params),
-        ("macs", "multiply-accumulates", macs),
-        ("channels", "channels", channels),
+    let Budget { params, macs, nonzeros: _, channels, latency_ms } = prune.budget.as_ref()?;
+    let (key, what) = [
+        ("params", "the number of parameters", params),
+        ("macs", "the number of multiply-accumulates", macs),
+        ("channels", "the number of channels", channels),
+        ("latency-ms", "the time that an example takes", latency_ms),
     ]
     .into_iter()
-    .find_map(|(key, noun, stated)| stated.map(|_| (key, noun)))?;
-    let message = format!("weights that are zero leave the number of {noun} as it is");
+    .find_map(|(key, what, stated)| stated.map(|_| (key, what)))?;
+    let message = format!("weights that are zero leave {what} as it is");
     let fault = site.fault(Code::Contradiction, site.value(&["budget", key]), &message);
     Some(fault.label("of units").help(format!("{UNITS}; or state `sparsity` or `budget.nonzeros`")))
 }

@@ -1,5 +1,5 @@
 //! What is asked of a network without some of its units: at most so many parameters, multiplications,
-//! nonzeros or channels, at least so many zeros.
+//! nonzeros, channels or milliseconds, at least so many zeros.
 
 use std::cell::LazyCell;
 use std::ops::Deref;
@@ -10,6 +10,7 @@ use graftwork::network::groups::{Remainder, Unit};
 use tch::Tensor;
 
 use super::Candidates;
+use crate::latency;
 use crate::model::Model;
 use crate::prune::Prunable;
 use crate::prune::selection;
@@ -25,12 +26,12 @@ pub struct Goals {
 #[derive(Debug, Clone, PartialEq)]
 struct Goal {
     measure: Measure,
-    most: u64,
+    most: f64,
     /// As the experiment states it.
     stated: f64,
 }
 
-/// What is counted of the network that is left.
+/// What is counted of the network that is left, or measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Measure {
     /// Prunable weights that are not masked.
@@ -40,6 +41,8 @@ enum Measure {
     Nonzeros,
     /// Units of the groups that may go.
     Channels,
+    /// Milliseconds that one example takes, here and now.
+    Latency,
 }
 
 impl Goals {
@@ -59,8 +62,14 @@ impl Goals {
         }
         let whole = LazyCell::new(|| candidates.dependencies.without(std::iter::empty::<&Unit>()));
         for (measure, stated) in stage.budget.iter().flat_map(stated) {
-            let now = measure.of(model, candidates, &[], &whole);
-            goals.push(Goal { measure, most: selection::at_most(stated, now), stated });
+            let most = match measure {
+                Measure::Latency => stated,
+                _ => {
+                    let now = measure.of(model, candidates, &[], &whole);
+                    selection::at_most(stated, now as u64) as f64
+                }
+            };
+            goals.push(Goal { measure, most, stated });
         }
         Ok(Self { goals })
     }
@@ -81,12 +90,14 @@ impl Goals {
 }
 
 fn stated(budget: &Budget) -> impl Iterator<Item = (Measure, f64)> {
-    let Budget { params, macs, nonzeros, channels } = budget;
+    let Budget { params, macs, nonzeros, channels, latency_ms } = budget;
     let all = [
         (Measure::Params, params),
         (Measure::Macs, macs),
         (Measure::Nonzeros, nonzeros),
         (Measure::Channels, channels),
+        // The last: it takes time, and none where another is not met.
+        (Measure::Latency, latency_ms),
     ];
     all.into_iter().filter_map(|(measure, stated)| Some((measure, (*stated)?)))
 }
@@ -99,10 +110,10 @@ impl Goal {
         if masked > zeros {
             return Err(selection::too_sparse("the network", masked, size, sparsity));
         }
-        Ok(Self { measure: Measure::Unmasked, most: (size - zeros) as u64, stated: sparsity })
+        Ok(Self { measure: Measure::Unmasked, most: (size - zeros) as f64, stated: sparsity })
     }
 
-    fn unmet(&self, model: &Model, candidates: &Candidates<'_>, found: u64) -> String {
+    fn unmet(&self, model: &Model, candidates: &Candidates<'_>, found: f64) -> String {
         let (key, noun) = match self.measure {
             Measure::Unmasked => {
                 let sizes = candidates.layers.iter().map(|layer| layer.size(model) as u64);
@@ -110,13 +121,19 @@ impl Goal {
                 return format!(
                     "sparsity = {} is more than whole units can give; with one unit left in each hidden layer it is {:.4}",
                     self.stated,
-                    1.0 - found as f64 / size as f64
+                    1.0 - found / size as f64
                 );
             }
             Measure::Params => ("params", "parameters"),
             Measure::Macs => ("macs", "multiply-accumulates"),
             Measure::Nonzeros => ("nonzeros", "parameters that are not zero"),
             Measure::Channels => ("channels", "units"),
+            Measure::Latency => {
+                return format!(
+                    "budget.latency-ms = {} is less than units can give here; with one left in each hidden layer, or what `floors` keeps, an example takes {found:.3} ms",
+                    self.stated
+                );
+            }
         };
         format!(
             "budget.{key} = {} allows {} {noun}; with one unit left in each hidden layer, or what `floors` keeps, there are {found}",
@@ -132,8 +149,8 @@ impl Measure {
         candidates: &Candidates<'_>,
         units: &[&Unit],
         remainder: &impl Deref<Target = Remainder>,
-    ) -> u64 {
-        match self {
+    ) -> f64 {
+        let count = match self {
             Self::Unmasked => {
                 let layers = candidates.layers.iter();
                 layers.map(|layer| unmasked(model, layer, remainder)).sum()
@@ -145,7 +162,9 @@ impl Measure {
                 let all: usize = candidates.groups.iter().map(|group| group.units.len()).sum();
                 (all - units.len()) as u64
             }
-        }
+            Self::Latency => return latency::of_one_example(&model.without(remainder)),
+        };
+        count as f64
     }
 }
 

@@ -484,6 +484,21 @@ fn a_budget_may_be_a_count_and_an_impossible_one_says_what_is_left() {
     );
 }
 
+/// What an example takes is noise here; that it is never met, or always, is none.
+#[test]
+fn a_latency_is_asked_of_what_is_left() {
+    let random = |groups: &[&Group]| scores::random(groups, 0);
+    let mut model = mlp();
+    let budget = Budget { latency_ms: Some(1e4), ..Budget::default() };
+    prune(&mut model, &stage(budget), random).unwrap();
+    assert!(dead::removed(&model).is_none());
+    let budget = Budget { latency_ms: Some(1e-7), ..Budget::default() };
+    let error = prune(&mut model, &stage(budget), random).unwrap_err().to_string();
+    let expected = "budget.latency-ms = 0.0000001 is less than units can give here; with one left in each \
+                    hidden layer, or what `floors` keeps, an example takes ";
+    assert!(error.starts_with(expected) && error.ends_with(" ms"), "{error}");
+}
+
 fn narrow() -> Network {
     let mut network = Network::new("test", &[16]);
     for (index, (inputs, outputs)) in [(16, 32), (32, 32), (32, 32)].into_iter().enumerate() {

@@ -135,8 +135,7 @@ impl Prune {
     }
 }
 
-/// What is left of a network at most: numbers up to 1 are fractions of what it has before, larger ones are
-/// counts. The fewest units go with which all that is stated holds.
+/// What is left of a network at most: counts, where numbers up to 1 are fractions of what it has before. The fewest units go with which all that is stated holds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Budget {
@@ -156,6 +155,12 @@ pub struct Budget {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub channels: Option<f64>,
+    /// Milliseconds that the network without what goes takes for one example, on one thread of the machine
+    /// that runs the stage: the median of thirty. Always milliseconds, never a fraction. Another machine, or
+    /// another hour of this one, can give another network; run with `--jobs 1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub latency_ms: Option<f64>,
 }
 
 /// The point of a training that a network goes back to.
