@@ -11,6 +11,8 @@
 pub mod coral;
 pub mod dann;
 mod endless;
+pub mod entropy;
+pub mod mcc;
 pub mod mmd;
 mod objective;
 mod ramp;
@@ -18,7 +20,7 @@ mod ramp;
 pub use objective::{Adaptation, Domains, SOURCE, TARGET};
 pub use ramp::ramp;
 
-use graftwork::experiment::spec::{Coral, Method, Mmd};
+use graftwork::experiment::spec::{Coral, Mcc, Method, Mmd};
 use tch::{Device, Tensor};
 
 use crate::model::Model;
@@ -41,6 +43,8 @@ pub enum Transfer {
     Coral(Coral),
     /// See [`mmd`].
     Mmd(Mmd),
+    /// See [`mcc`].
+    Mcc(Mcc),
 }
 
 /// What a method adds to the loss of a step.
@@ -63,13 +67,14 @@ impl Transfer {
             }
             Method::Coral(coral) => Some(Self::Coral(coral.clone())),
             Method::Mmd(mmd) => Some(Self::Mmd(mmd.clone())),
+            Method::Mcc(mcc) => Some(Self::Mcc(mcc.clone())),
         }
     }
 
     /// The fewest rows of each domain that the method can compare.
     pub fn smallest_batch(&self) -> u32 {
         match self {
-            Self::Dann(_) => 1,
+            Self::Dann(_) | Self::Mcc(_) => 1,
             // A covariance and a discrepancy divide by the number of other rows.
             Self::Coral(_) | Self::Mmd(_) => 2,
         }
@@ -87,6 +92,10 @@ impl Transfer {
                 let loss = mmd::transfer_loss(source, target, mmd);
                 weighted(&loss, mmd.weight * ramp(progress, mmd.gamma))
             }
+            Self::Mcc(mcc) => {
+                let loss = mcc::loss(&target.logits, mcc.temperature);
+                weighted(&loss, mcc.weight * ramp(progress, mcc.gamma))
+            }
         }
     }
 
@@ -94,7 +103,7 @@ impl Transfer {
     pub fn auxiliary(&mut self) -> Option<&mut Model> {
         match self {
             Self::Dann(adversary) => Some(adversary.classifier_mut()),
-            Self::Coral(_) | Self::Mmd(_) => None,
+            Self::Coral(_) | Self::Mmd(_) | Self::Mcc(_) => None,
         }
     }
 }

@@ -170,7 +170,7 @@ mod tests {
     use crate::train::{Objective, Step};
     use crate::{checkpoint, random};
 
-    const METHODS: [&str; 4] = ["source-only", "dann", "coral", "mmd"];
+    const METHODS: [&str; 5] = ["source-only", "dann", "coral", "mmd", "mcc"];
 
     /// Images of three classes, 6×6: a bright quarter on noise. The target's are paler.
     fn images(name: &str, n: usize, bright: u8) -> Images {

@@ -42,6 +42,8 @@ pub enum Method {
     Coral(Coral),
     /// Matches features and softmax by the multi-kernel maximum mean discrepancy (DAN, Long et al. 2015).
     Mmd(Mmd),
+    /// Minimises the class confusion of the target's predictions (MCC, Jin et al. 2020).
+    Mcc(Mcc),
 }
 
 impl Method {
@@ -52,6 +54,7 @@ impl Method {
             Self::Dann(_) => "dann",
             Self::Coral(_) => "coral",
             Self::Mmd(_) => "mmd",
+            Self::Mcc(_) => "mcc",
         }
     }
 }
@@ -154,4 +157,25 @@ pub enum Bandwidth {
     MeanDistance,
     /// Median of the squared distances between different rows.
     MedianDistance,
+}
+
+/// Settings of `mcc`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Mcc {
+    /// What the target's logits are divided by before the softmax.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub temperature: f64,
+    /// Weight of the class confusion at the end of the stage.
+    #[schemars(range(min = 0.0))]
+    pub weight: f64,
+    /// The weight rises as `2 / (1 + e^(−gamma·p)) − 1` over the stage; 0 makes it constant.
+    #[schemars(range(min = 0.0))]
+    pub gamma: f64,
+}
+
+impl Default for Mcc {
+    fn default() -> Self {
+        Self { temperature: 2.5, weight: 1.0, gamma: 0.0 }
+    }
 }
