@@ -8,6 +8,7 @@
 //! form. That type holds no labels, so no method, present or future, can read the target's labels.
 //! Choices (the kept epoch, early stopping) are made on the source's validation split.
 
+pub mod cdan;
 pub mod coral;
 pub mod dann;
 mod endless;
@@ -45,6 +46,8 @@ pub enum Transfer {
     Mmd(Mmd),
     /// See [`mcc`].
     Mcc(Mcc),
+    /// See [`cdan`].
+    Cdan(cdan::Conditional),
 }
 
 /// What a method adds to the loss of a step.
@@ -57,9 +60,15 @@ pub struct Term {
 }
 
 impl Transfer {
-    /// Sets a method up for a network whose last layer reads that many features; none for
-    /// `source-only`, which looks at no target.
-    pub fn new(method: &Method, features: u32, seed: u64, device: Device) -> Option<Self> {
+    /// Sets a method up for a network whose last layer makes scores of that many classes from that
+    /// many features; none for `source-only`, which looks at no target.
+    pub fn new(
+        method: &Method,
+        features: u32,
+        classes: u32,
+        seed: u64,
+        device: Device,
+    ) -> Option<Self> {
         match method {
             Method::SourceOnly(_) => None,
             Method::Dann(dann) => {
@@ -68,13 +77,17 @@ impl Transfer {
             Method::Coral(coral) => Some(Self::Coral(coral.clone())),
             Method::Mmd(mmd) => Some(Self::Mmd(mmd.clone())),
             Method::Mcc(mcc) => Some(Self::Mcc(mcc.clone())),
+            Method::Cdan(cdan) => {
+                let conditional = cdan::Conditional::new(cdan, features, classes, seed, device);
+                Some(Self::Cdan(conditional))
+            }
         }
     }
 
     /// The fewest rows of each domain that the method can compare.
     pub fn smallest_batch(&self) -> u32 {
         match self {
-            Self::Dann(_) | Self::Mcc(_) => 1,
+            Self::Dann(_) | Self::Mcc(_) | Self::Cdan(_) => 1,
             // A covariance and a discrepancy divide by the number of other rows.
             Self::Coral(_) | Self::Mmd(_) => 2,
         }
@@ -96,13 +109,15 @@ impl Transfer {
                 let loss = mcc::loss(&target.logits, mcc.temperature);
                 weighted(&loss, mcc.weight * ramp(progress, mcc.gamma))
             }
+            Self::Cdan(conditional) => conditional.term(source, target, progress),
         }
     }
 
-    /// The network that the method trains besides: DANN's domain classifier.
+    /// The network that the method trains besides: the domain classifier of DANN and CDAN.
     pub fn auxiliary(&mut self) -> Option<&mut Model> {
         match self {
             Self::Dann(adversary) => Some(adversary.classifier_mut()),
+            Self::Cdan(conditional) => Some(conditional.classifier_mut()),
             Self::Coral(_) | Self::Mmd(_) | Self::Mcc(_) => None,
         }
     }

@@ -44,6 +44,8 @@ pub enum Method {
     Mmd(Mmd),
     /// Minimises the class confusion of the target's predictions (MCC, Jin et al. 2020).
     Mcc(Mcc),
+    /// Domain-adversarial training on features and predictions together (CDAN, Long et al. 2018).
+    Cdan(Cdan),
 }
 
 impl Method {
@@ -55,6 +57,7 @@ impl Method {
             Self::Coral(_) => "coral",
             Self::Mmd(_) => "mmd",
             Self::Mcc(_) => "mcc",
+            Self::Cdan(_) => "cdan",
         }
     }
 }
@@ -177,5 +180,28 @@ pub struct Mcc {
 impl Default for Mcc {
     fn default() -> Self {
         Self { temperature: 2.5, weight: 1.0, gamma: 0.0 }
+    }
+}
+
+/// Settings of `cdan`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Cdan {
+    /// Weighs each row by `1 + e^(−H)`, H the entropy of its prediction (CDAN+E).
+    pub entropy: bool,
+    /// Largest factor λ on the reversed gradient.
+    #[schemars(range(min = 0.0))]
+    pub lambda: f64,
+    /// λ rises as `2 / (1 + e^(−gamma·p)) − 1` over the stage; 0 makes λ constant.
+    #[schemars(range(min = 0.0))]
+    pub gamma: f64,
+    /// Units of the domain classifier's hidden layer.
+    #[schemars(range(min = 1))]
+    pub hidden: u32,
+}
+
+impl Default for Cdan {
+    fn default() -> Self {
+        Self { entropy: false, lambda: 1.0, gamma: 10.0, hidden: 100 }
     }
 }
