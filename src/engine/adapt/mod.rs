@@ -13,6 +13,7 @@ pub mod coral;
 pub mod dann;
 mod endless;
 pub mod entropy;
+pub mod jan;
 pub mod mcc;
 pub mod mmd;
 mod objective;
@@ -21,7 +22,7 @@ mod ramp;
 pub use objective::{Adaptation, Domains, SOURCE, TARGET};
 pub use ramp::ramp;
 
-use graftwork::experiment::spec::{Coral, Mcc, Method, Mmd};
+use graftwork::experiment::spec::{Coral, Jan, Mcc, Method, Mmd};
 use tch::{Device, Tensor};
 
 use crate::model::Model;
@@ -48,6 +49,8 @@ pub enum Transfer {
     Mcc(Mcc),
     /// See [`cdan`].
     Cdan(cdan::Conditional),
+    /// See [`jan`].
+    Jan(Jan),
 }
 
 /// What a method adds to the loss of a step.
@@ -81,6 +84,7 @@ impl Transfer {
                 let conditional = cdan::Conditional::new(cdan, features, classes, seed, device);
                 Some(Self::Cdan(conditional))
             }
+            Method::Jan(jan) => Some(Self::Jan(jan.clone())),
         }
     }
 
@@ -89,7 +93,7 @@ impl Transfer {
         match self {
             Self::Dann(_) | Self::Mcc(_) | Self::Cdan(_) => 1,
             // A covariance and a discrepancy divide by the number of other rows.
-            Self::Coral(_) | Self::Mmd(_) => 2,
+            Self::Coral(_) | Self::Mmd(_) | Self::Jan(_) => 2,
         }
     }
 
@@ -110,6 +114,10 @@ impl Transfer {
                 weighted(&loss, mcc.weight * ramp(progress, mcc.gamma))
             }
             Self::Cdan(conditional) => conditional.term(source, target, progress),
+            Self::Jan(jan) => {
+                let loss = jan::loss(source, target, jan);
+                weighted(&loss, jan.weight * ramp(progress, jan.gamma))
+            }
         }
     }
 
@@ -118,7 +126,7 @@ impl Transfer {
         match self {
             Self::Dann(adversary) => Some(adversary.classifier_mut()),
             Self::Cdan(conditional) => Some(conditional.classifier_mut()),
-            Self::Coral(_) | Self::Mmd(_) | Self::Mcc(_) => None,
+            Self::Coral(_) | Self::Mmd(_) | Self::Mcc(_) | Self::Jan(_) => None,
         }
     }
 }

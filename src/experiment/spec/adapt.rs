@@ -46,6 +46,8 @@ pub enum Method {
     Mcc(Mcc),
     /// Domain-adversarial training on features and predictions together (CDAN, Long et al. 2018).
     Cdan(Cdan),
+    /// Matches features and softmax together by the joint maximum mean discrepancy (JAN, Long et al. 2017).
+    Jan(Jan),
 }
 
 impl Method {
@@ -58,6 +60,7 @@ impl Method {
             Self::Mmd(_) => "mmd",
             Self::Mcc(_) => "mcc",
             Self::Cdan(_) => "cdan",
+            Self::Jan(_) => "jan",
         }
     }
 }
@@ -203,5 +206,34 @@ pub struct Cdan {
 impl Default for Cdan {
     fn default() -> Self {
         Self { entropy: false, lambda: 1.0, gamma: 10.0, hidden: 100 }
+    }
+}
+
+/// Settings of `jan`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Jan {
+    /// Weight of the discrepancy at the end of the stage.
+    #[schemars(range(min = 0.0))]
+    pub weight: f64,
+    /// The weight rises as `2 / (1 + e^(−gamma·p)) − 1` over the stage; 0 makes it constant.
+    #[schemars(range(min = 0.0))]
+    pub gamma: f64,
+    /// How the discrepancy is estimated from a batch.
+    pub estimator: Estimator,
+    /// What σ² of the features' kernels is, before the multipliers; that of the softmax is 0.92².
+    pub bandwidth: Bandwidth,
+    /// Factors on σ², one Gaussian kernel `exp(−d²/(2σ²))` of the features each; they are averaged.
+    #[schemars(
+        length(min = 1),
+        extend("items" = { "type": "number", "exclusiveMinimum": 0.0 })
+    )]
+    pub multipliers: Vec<f64>,
+}
+
+impl Default for Jan {
+    fn default() -> Self {
+        let Mmd { weight, gamma, estimator, bandwidth, multipliers } = Mmd::default();
+        Self { weight, gamma, estimator, bandwidth, multipliers }
     }
 }

@@ -23,7 +23,9 @@ mod sweep;
 pub mod template;
 mod train;
 
-pub use adapt::{Adapt, Bandwidth, Cdan, Coral, Dann, Estimator, Mcc, Method, Mmd, SourceOnly};
+pub use adapt::{
+    Adapt, Bandwidth, Cdan, Coral, Dann, Estimator, Jan, Mcc, Method, Mmd, SourceOnly,
+};
 pub use claim::{Claim, Comparison, Results};
 pub use command::Command;
 pub use data::{
