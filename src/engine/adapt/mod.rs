@@ -11,6 +11,7 @@
 pub mod cdan;
 pub mod coral;
 pub mod dann;
+pub mod ddc;
 mod endless;
 pub mod entropy;
 pub mod jan;
@@ -22,7 +23,7 @@ mod ramp;
 pub use objective::{Adaptation, Domains, SOURCE, TARGET};
 pub use ramp::ramp;
 
-use graftwork::experiment::spec::{Coral, Jan, Mcc, Method, Mmd};
+use graftwork::experiment::spec::{Coral, Ddc, Jan, Mcc, Method, Mmd};
 use tch::{Device, Tensor};
 
 use crate::model::Model;
@@ -51,6 +52,8 @@ pub enum Transfer {
     Cdan(cdan::Conditional),
     /// See [`jan`].
     Jan(Jan),
+    /// See [`ddc`].
+    Ddc(Ddc),
 }
 
 /// What a method adds to the loss of a step.
@@ -85,13 +88,14 @@ impl Transfer {
                 Some(Self::Cdan(conditional))
             }
             Method::Jan(jan) => Some(Self::Jan(jan.clone())),
+            Method::Ddc(ddc) => Some(Self::Ddc(ddc.clone())),
         }
     }
 
     /// The fewest rows of each domain that the method can compare.
     pub fn smallest_batch(&self) -> u32 {
         match self {
-            Self::Dann(_) | Self::Mcc(_) | Self::Cdan(_) => 1,
+            Self::Dann(_) | Self::Mcc(_) | Self::Cdan(_) | Self::Ddc(_) => 1,
             // A covariance and a discrepancy divide by the number of other rows.
             Self::Coral(_) | Self::Mmd(_) | Self::Jan(_) => 2,
         }
@@ -118,6 +122,10 @@ impl Transfer {
                 let loss = jan::loss(source, target, jan);
                 weighted(&loss, jan.weight * ramp(progress, jan.gamma))
             }
+            Self::Ddc(ddc) => {
+                let loss = ddc::loss(&source.features, &target.features);
+                weighted(&loss, ddc.weight * ramp(progress, ddc.gamma))
+            }
         }
     }
 
@@ -126,7 +134,7 @@ impl Transfer {
         match self {
             Self::Dann(adversary) => Some(adversary.classifier_mut()),
             Self::Cdan(conditional) => Some(conditional.classifier_mut()),
-            Self::Coral(_) | Self::Mmd(_) | Self::Mcc(_) | Self::Jan(_) => None,
+            Self::Coral(_) | Self::Mmd(_) | Self::Mcc(_) | Self::Jan(_) | Self::Ddc(_) => None,
         }
     }
 }

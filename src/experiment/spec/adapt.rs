@@ -48,6 +48,8 @@ pub enum Method {
     Cdan(Cdan),
     /// Matches features and softmax together by the joint maximum mean discrepancy (JAN, Long et al. 2017).
     Jan(Jan),
+    /// Matches the means of the features (DDC, Tzeng et al. 2014).
+    Ddc(Ddc),
 }
 
 impl Method {
@@ -61,6 +63,7 @@ impl Method {
             Self::Mcc(_) => "mcc",
             Self::Cdan(_) => "cdan",
             Self::Jan(_) => "jan",
+            Self::Ddc(_) => "ddc",
         }
     }
 }
@@ -235,5 +238,23 @@ impl Default for Jan {
     fn default() -> Self {
         let Mmd { weight, gamma, estimator, bandwidth, multipliers } = Mmd::default();
         Self { weight, gamma, estimator, bandwidth, multipliers }
+    }
+}
+
+/// Settings of `ddc`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Ddc {
+    /// Weight of `‖mean f(s) − mean f(t)‖` at the end of the stage.
+    #[schemars(range(min = 0.0))]
+    pub weight: f64,
+    /// The weight rises as `2 / (1 + e^(−gamma·p)) − 1` over the stage; 0 makes it constant.
+    #[schemars(range(min = 0.0))]
+    pub gamma: f64,
+}
+
+impl Default for Ddc {
+    fn default() -> Self {
+        Self { weight: 0.25, gamma: 0.0 }
     }
 }
