@@ -23,7 +23,7 @@ mod ramp;
 pub use objective::{Adaptation, Domains, SOURCE, TARGET};
 pub use ramp::ramp;
 
-use graftwork::experiment::spec::{Coral, Ddc, Jan, Mcc, Method, Mmd};
+use graftwork::experiment::spec::{ConditionalEntropy, Coral, Ddc, Jan, Mcc, Method, Mmd};
 use tch::{Device, Tensor};
 
 use crate::model::Model;
@@ -54,6 +54,8 @@ pub enum Transfer {
     Jan(Jan),
     /// See [`ddc`].
     Ddc(Ddc),
+    /// See [`entropy`].
+    Entropy(ConditionalEntropy),
 }
 
 /// What a method adds to the loss of a step.
@@ -89,13 +91,14 @@ impl Transfer {
             }
             Method::Jan(jan) => Some(Self::Jan(jan.clone())),
             Method::Ddc(ddc) => Some(Self::Ddc(ddc.clone())),
+            Method::Entropy(entropy) => Some(Self::Entropy(entropy.clone())),
         }
     }
 
     /// The fewest rows of each domain that the method can compare.
     pub fn smallest_batch(&self) -> u32 {
         match self {
-            Self::Dann(_) | Self::Mcc(_) | Self::Cdan(_) | Self::Ddc(_) => 1,
+            Self::Dann(_) | Self::Mcc(_) | Self::Cdan(_) | Self::Ddc(_) | Self::Entropy(_) => 1,
             // A covariance and a discrepancy divide by the number of other rows.
             Self::Coral(_) | Self::Mmd(_) | Self::Jan(_) => 2,
         }
@@ -126,6 +129,10 @@ impl Transfer {
                 let loss = ddc::loss(&source.features, &target.features);
                 weighted(&loss, ddc.weight * ramp(progress, ddc.gamma))
             }
+            Self::Entropy(entropy) => {
+                let loss = entropy::loss(&target.logits);
+                weighted(&loss, entropy.weight * ramp(progress, entropy.gamma))
+            }
         }
     }
 
@@ -134,7 +141,12 @@ impl Transfer {
         match self {
             Self::Dann(adversary) => Some(adversary.classifier_mut()),
             Self::Cdan(conditional) => Some(conditional.classifier_mut()),
-            Self::Coral(_) | Self::Mmd(_) | Self::Mcc(_) | Self::Jan(_) | Self::Ddc(_) => None,
+            Self::Coral(_)
+            | Self::Mmd(_)
+            | Self::Mcc(_)
+            | Self::Jan(_)
+            | Self::Ddc(_)
+            | Self::Entropy(_) => None,
         }
     }
 }

@@ -50,6 +50,8 @@ pub enum Method {
     Jan(Jan),
     /// Matches the means of the features (DDC, Tzeng et al. 2014).
     Ddc(Ddc),
+    /// Minimises the entropy of the target's predictions (Grandvalet & Bengio 2005).
+    Entropy(ConditionalEntropy),
 }
 
 impl Method {
@@ -64,6 +66,7 @@ impl Method {
             Self::Cdan(_) => "cdan",
             Self::Jan(_) => "jan",
             Self::Ddc(_) => "ddc",
+            Self::Entropy(_) => "entropy",
         }
     }
 }
@@ -256,5 +259,23 @@ pub struct Ddc {
 impl Default for Ddc {
     fn default() -> Self {
         Self { weight: 0.25, gamma: 0.0 }
+    }
+}
+
+/// Settings of `entropy`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct ConditionalEntropy {
+    /// Weight of the mean entropy, in nats, at the end of the stage.
+    #[schemars(range(min = 0.0))]
+    pub weight: f64,
+    /// The weight rises as `2 / (1 + e^(−gamma·p)) − 1` over the stage; 0 makes it constant.
+    #[schemars(range(min = 0.0))]
+    pub gamma: f64,
+}
+
+impl Default for ConditionalEntropy {
+    fn default() -> Self {
+        Self { weight: 0.1, gamma: 0.0 }
     }
 }

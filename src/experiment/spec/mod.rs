@@ -24,7 +24,8 @@ pub mod template;
 mod train;
 
 pub use adapt::{
-    Adapt, Bandwidth, Cdan, Coral, Dann, Ddc, Estimator, Jan, Mcc, Method, Mmd, SourceOnly,
+    Adapt, Bandwidth, Cdan, ConditionalEntropy, Coral, Dann, Ddc, Estimator, Jan, Mcc, Method, Mmd,
+    SourceOnly,
 };
 pub use claim::{Claim, Comparison, Results};
 pub use command::Command;
