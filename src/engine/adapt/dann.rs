@@ -32,10 +32,7 @@ impl Adversary {
 
     pub(super) fn term(&self, source: &Activations, target: &Activations, progress: f64) -> Term {
         let lambda = self.settings.lambda * ramp(progress, self.settings.gamma);
-        let verdict = judge(&self.classifier, &source.features, &target.features, lambda);
-        let named =
-            vec![(TRANSFER_LOSS, verdict.loss.detach()), ("domain-accuracy", verdict.accuracy)];
-        Term { weighted: verdict.loss, named }
+        judge(&self.classifier, &source.features, &target.features, None, lambda).into_term()
     }
 }
 
@@ -66,12 +63,26 @@ pub struct Verdict {
     pub accuracy: Tensor,
 }
 
+impl Verdict {
+    pub(super) fn into_term(self) -> Term {
+        let named = vec![(TRANSFER_LOSS, self.loss.detach()), ("domain-accuracy", self.accuracy)];
+        Term { weighted: self.loss, named }
+    }
+}
+
 /// Asks a domain classifier about two batches of features.
 ///
 /// # Shapes
 /// - source: `[n, features]`
 /// - target: `[m, features]`
-pub fn judge(classifier: &Model, source: &Tensor, target: &Tensor, lambda: f64) -> Verdict {
+/// - weights: `[n + m]`, how much each row counts in the loss; none for one each
+pub fn judge(
+    classifier: &Model,
+    source: &Tensor,
+    target: &Tensor,
+    weights: Option<&Tensor>,
+    lambda: f64,
+) -> Verdict {
     let features = reverse_gradient(&Tensor::cat(&[source, target], 0), lambda);
     let logits = classifier.forward(&features, Mode::Train, None).squeeze_dim(1); // [n + m]
     let like_logits = (logits.kind(), logits.device());
@@ -79,18 +90,20 @@ pub fn judge(classifier: &Model, source: &Tensor, target: &Tensor, lambda: f64) 
     let labels = Tensor::cat(&[ones, Tensor::zeros(target.size()[0], like_logits)], 0);
     let named = logits.gt(0.0).eq_tensor(&labels.gt(0.5));
     Verdict {
-        loss: loss(&logits, &labels),
+        loss: loss(&logits, &labels, weights),
         accuracy: named.to_kind(Kind::Float).mean(None::<Kind>),
     }
 }
 
 /// Binary cross-entropy of domain logits; a label is 1 for the source and 0 for the target.
 ///
+/// The sum of the weighted losses is divided by the number of rows, whatever the weights' sum.
+///
 /// # Shapes
-/// - logits, labels: `[n]`
+/// - logits, labels, weights: `[n]`
 /// - result: a scalar
-pub fn loss(logits: &Tensor, labels: &Tensor) -> Tensor {
-    logits.binary_cross_entropy_with_logits(labels, None::<&Tensor>, None, Reduction::Mean)
+pub fn loss(logits: &Tensor, labels: &Tensor, weights: Option<&Tensor>) -> Tensor {
+    logits.binary_cross_entropy_with_logits(labels, weights, None::<&Tensor>, Reduction::Mean)
 }
 
 #[cfg(test)]
@@ -133,12 +146,22 @@ mod tests {
         // −ln σ(ln 3) = −ln 3/4 for the source, −ln(1 − σ(−ln 3)) = −ln 3/4 for the target.
         let logits = Tensor::from_slice(&[3f64.ln(), -(3f64.ln())]);
         let labels = Tensor::from_slice(&[1.0, 0.0]);
-        assert_close(&loss(&logits, &labels), -(0.75f64.ln()), 1e-12);
+        assert_close(&loss(&logits, &labels, None), -(0.75f64.ln()), 1e-12);
         assert_close(
-            &loss(&Tensor::from_slice(&[0.0]), &Tensor::from_slice(&[1.0])),
+            &loss(&Tensor::from_slice(&[0.0]), &Tensor::from_slice(&[1.0]), None),
             2f64.ln(),
             1e-12,
         );
+    }
+
+    #[test]
+    fn weights_act_on_the_losses_of_their_rows() {
+        // (½ · −ln ¾ + 3/2 · ln 4) / 2.
+        let logits = Tensor::from_slice(&[3f64.ln(), 3f64.ln()]);
+        let labels = Tensor::from_slice(&[1.0, 0.0]);
+        let weights = Tensor::from_slice(&[0.5, 1.5]);
+        let expected = (0.5 * -(0.75f64.ln()) + 1.5 * 4f64.ln()) / 2.0;
+        assert_close(&loss(&logits, &labels, Some(&weights)), expected, 1e-12);
     }
 
     #[test]
@@ -150,7 +173,7 @@ mod tests {
             }
             let _ = model.params()["domain.fc2.bias"].value.shallow_clone().fill_(2.0);
         });
-        let verdict = judge(&model, &rows(3, 2, 0.1), &rows(1, 2, 0.4), 1.0);
+        let verdict = judge(&model, &rows(3, 2, 0.1), &rows(1, 2, 0.4), None, 1.0);
         assert_close(&verdict.accuracy, 0.75, 1e-6);
         let expected = (3.0 * (1.0 + (-2f64).exp()).ln() + (1.0 + 2f64.exp()).ln()) / 4.0;
         assert_close(&verdict.loss, expected, 1e-6);
@@ -161,7 +184,7 @@ mod tests {
         let run = |lambda| {
             let model = classifier(4);
             let source = rows(6, 4, 0.2).set_requires_grad(true);
-            judge(&model, &source, &rows(6, 4, 0.9), lambda).loss.backward();
+            judge(&model, &source, &rows(6, 4, 0.9), None, lambda).loss.backward();
             (source.grad(), gradients(&model))
         };
         let (features, classifier_whole) = run(1.0);
@@ -179,7 +202,7 @@ mod tests {
         // The reversal makes the gradient that of −λ·loss; a λ of −1 undoes it.
         check_gradient(&batch(5, 4, 0.2), |features| {
             let logits = reverse_gradient(features, -1.0).matmul(&weights).squeeze_dim(1);
-            loss(&logits, &labels)
+            loss(&logits, &labels, None)
         });
     }
 }

@@ -8,9 +8,14 @@
 //! form. That type holds no labels, so no method, present or future, can read the target's labels.
 //! Choices (the kept epoch, early stopping) are made on the source's validation split.
 
+pub mod cdan;
 pub mod coral;
 pub mod dann;
+pub mod ddc;
 mod endless;
+pub mod entropy;
+pub mod jan;
+pub mod mcc;
 pub mod mmd;
 mod objective;
 mod ramp;
@@ -18,7 +23,7 @@ mod ramp;
 pub use objective::{Adaptation, Domains, SOURCE, TARGET};
 pub use ramp::ramp;
 
-use graftwork::experiment::spec::{Coral, Method, Mmd};
+use graftwork::experiment::spec::{ConditionalEntropy, Coral, Ddc, Jan, Mcc, Method, Mmd};
 use tch::{Device, Tensor};
 
 use crate::model::Model;
@@ -41,6 +46,16 @@ pub enum Transfer {
     Coral(Coral),
     /// See [`mmd`].
     Mmd(Mmd),
+    /// See [`mcc`].
+    Mcc(Mcc),
+    /// See [`cdan`].
+    Cdan(cdan::Conditional),
+    /// See [`jan`].
+    Jan(Jan),
+    /// See [`ddc`].
+    Ddc(Ddc),
+    /// See [`entropy`].
+    Entropy(ConditionalEntropy),
 }
 
 /// What a method adds to the loss of a step.
@@ -53,9 +68,15 @@ pub struct Term {
 }
 
 impl Transfer {
-    /// Sets a method up for a network whose last layer reads that many features; none for
-    /// `source-only`, which looks at no target.
-    pub fn new(method: &Method, features: u32, seed: u64, device: Device) -> Option<Self> {
+    /// Sets a method up for a network whose last layer makes scores of that many classes from that
+    /// many features; none for `source-only`, which looks at no target.
+    pub fn new(
+        method: &Method,
+        features: u32,
+        classes: u32,
+        seed: u64,
+        device: Device,
+    ) -> Option<Self> {
         match method {
             Method::SourceOnly(_) => None,
             Method::Dann(dann) => {
@@ -63,15 +84,23 @@ impl Transfer {
             }
             Method::Coral(coral) => Some(Self::Coral(coral.clone())),
             Method::Mmd(mmd) => Some(Self::Mmd(mmd.clone())),
+            Method::Mcc(mcc) => Some(Self::Mcc(mcc.clone())),
+            Method::Cdan(cdan) => {
+                let conditional = cdan::Conditional::new(cdan, features, classes, seed, device);
+                Some(Self::Cdan(conditional))
+            }
+            Method::Jan(jan) => Some(Self::Jan(jan.clone())),
+            Method::Ddc(ddc) => Some(Self::Ddc(ddc.clone())),
+            Method::Entropy(entropy) => Some(Self::Entropy(entropy.clone())),
         }
     }
 
     /// The fewest rows of each domain that the method can compare.
     pub fn smallest_batch(&self) -> u32 {
         match self {
-            Self::Dann(_) => 1,
+            Self::Dann(_) | Self::Mcc(_) | Self::Cdan(_) | Self::Ddc(_) | Self::Entropy(_) => 1,
             // A covariance and a discrepancy divide by the number of other rows.
-            Self::Coral(_) | Self::Mmd(_) => 2,
+            Self::Coral(_) | Self::Mmd(_) | Self::Jan(_) => 2,
         }
     }
 
@@ -87,14 +116,37 @@ impl Transfer {
                 let loss = mmd::transfer_loss(source, target, mmd);
                 weighted(&loss, mmd.weight * ramp(progress, mmd.gamma))
             }
+            Self::Mcc(mcc) => {
+                let loss = mcc::loss(&target.logits, mcc.temperature);
+                weighted(&loss, mcc.weight * ramp(progress, mcc.gamma))
+            }
+            Self::Cdan(conditional) => conditional.term(source, target, progress),
+            Self::Jan(jan) => {
+                let loss = jan::loss(source, target, jan);
+                weighted(&loss, jan.weight * ramp(progress, jan.gamma))
+            }
+            Self::Ddc(ddc) => {
+                let loss = ddc::loss(&source.features, &target.features);
+                weighted(&loss, ddc.weight * ramp(progress, ddc.gamma))
+            }
+            Self::Entropy(entropy) => {
+                let loss = entropy::loss(&target.logits);
+                weighted(&loss, entropy.weight * ramp(progress, entropy.gamma))
+            }
         }
     }
 
-    /// The network that the method trains besides: DANN's domain classifier.
+    /// The network that the method trains besides: the domain classifier of DANN and CDAN.
     pub fn auxiliary(&mut self) -> Option<&mut Model> {
         match self {
             Self::Dann(adversary) => Some(adversary.classifier_mut()),
-            Self::Coral(_) | Self::Mmd(_) => None,
+            Self::Cdan(conditional) => Some(conditional.classifier_mut()),
+            Self::Coral(_)
+            | Self::Mmd(_)
+            | Self::Mcc(_)
+            | Self::Jan(_)
+            | Self::Ddc(_)
+            | Self::Entropy(_) => None,
         }
     }
 }

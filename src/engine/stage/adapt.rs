@@ -34,7 +34,9 @@ fn adapt(
     let names = [stage.source.domain(), stage.target.domain()];
     let mut model = split(model, &names, &stage.specific)?;
     let seed = context.job.seed;
-    let transfer = Transfer::new(&stage.method, feature_count(&model)?, seed, model.device());
+    let classes = model.network().classes().map_err(unfit)?;
+    let features = feature_count(&model)?;
+    let transfer = Transfer::new(&stage.method, features, classes, seed, model.device());
     check_batches(stage, transfer.as_ref(), source.train.len(), target.train.len())?;
     let domains = Domains {
         source_name: &names[SOURCE],
@@ -170,7 +172,7 @@ mod tests {
     use crate::train::{Objective, Step};
     use crate::{checkpoint, random};
 
-    const METHODS: [&str; 4] = ["source-only", "dann", "coral", "mmd"];
+    const METHODS: [&str; 8] = ["source-only", "dann", "coral", "mmd", "mcc", "cdan", "jan", "ddc"];
 
     /// Images of three classes, 6×6: a bright quarter on noise. The target's are paler.
     fn images(name: &str, n: usize, bright: u8) -> Images {
@@ -318,6 +320,27 @@ mod tests {
             assert_eq!(starts.filter(|point| point.name == "usps:test/accuracy").count(), 1);
             assert!(saved(whole.path()) == saved(parted.path()), "{method}");
         }
+    }
+
+    #[test]
+    fn an_adaptation_by_random_maps_goes_on_bit_for_bit() {
+        let wide = || {
+            let mut network = Network::new("wide", &[1, 6, 6]);
+            network.push("flatten", Flatten {});
+            network.push("fc1", Linear::new(36, 1400));
+            network.push("relu1", Relu {});
+            network.push("fc2", Linear::new(1400, 3));
+            Model::new(network, 5, Device::Cpu)
+        };
+        let stage = stage("cdan", &json!({ "method": { "cdan": { "entropy": true } } }));
+        let [whole, parted] = [0, 1].map(|_| tempfile::tempdir().unwrap());
+        run_in(whole.path(), &stage, wide()).unwrap();
+        let (ended, _) = run_until(parted.path(), &stage, wide(), 1).unwrap();
+        assert_eq!(ended, Ended::Stopped);
+        let progress = std::fs::read_dir(parted.path()).unwrap().count();
+        assert!(progress > 0, "there is something to go on from");
+        run_in(parted.path(), &stage, wide()).unwrap();
+        assert!(saved(whole.path()) == saved(parted.path()));
     }
 
     #[test]

@@ -42,6 +42,16 @@ pub enum Method {
     Coral(Coral),
     /// Matches features and softmax by the multi-kernel maximum mean discrepancy (DAN, Long et al. 2015).
     Mmd(Mmd),
+    /// Minimises the class confusion of the target's predictions (MCC, Jin et al. 2020).
+    Mcc(Mcc),
+    /// Domain-adversarial training on features and predictions together (CDAN, Long et al. 2018).
+    Cdan(Cdan),
+    /// Matches features and softmax together by the joint maximum mean discrepancy (JAN, Long et al. 2017).
+    Jan(Jan),
+    /// Matches the means of the features (DDC, Tzeng et al. 2014).
+    Ddc(Ddc),
+    /// Minimises the entropy of the target's predictions (Grandvalet & Bengio 2005).
+    Entropy(ConditionalEntropy),
 }
 
 impl Method {
@@ -52,6 +62,11 @@ impl Method {
             Self::Dann(_) => "dann",
             Self::Coral(_) => "coral",
             Self::Mmd(_) => "mmd",
+            Self::Mcc(_) => "mcc",
+            Self::Cdan(_) => "cdan",
+            Self::Jan(_) => "jan",
+            Self::Ddc(_) => "ddc",
+            Self::Entropy(_) => "entropy",
         }
     }
 }
@@ -154,4 +169,113 @@ pub enum Bandwidth {
     MeanDistance,
     /// Median of the squared distances between different rows.
     MedianDistance,
+}
+
+/// Settings of `mcc`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Mcc {
+    /// What the target's logits are divided by before the softmax.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub temperature: f64,
+    /// Weight of the class confusion at the end of the stage.
+    #[schemars(range(min = 0.0))]
+    pub weight: f64,
+    /// The weight rises as `2 / (1 + e^(−gamma·p)) − 1` over the stage; 0 makes it constant.
+    #[schemars(range(min = 0.0))]
+    pub gamma: f64,
+}
+
+impl Default for Mcc {
+    fn default() -> Self {
+        Self { temperature: 2.5, weight: 1.0, gamma: 0.0 }
+    }
+}
+
+/// Settings of `cdan`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Cdan {
+    /// Weighs each row by `1 + e^(−H)`, H the entropy of its prediction (CDAN+E).
+    pub entropy: bool,
+    /// Largest factor λ on the reversed gradient.
+    #[schemars(range(min = 0.0))]
+    pub lambda: f64,
+    /// λ rises as `2 / (1 + e^(−gamma·p)) − 1` over the stage; 0 makes λ constant.
+    #[schemars(range(min = 0.0))]
+    pub gamma: f64,
+    /// Units of the domain classifier's hidden layer.
+    #[schemars(range(min = 1))]
+    pub hidden: u32,
+}
+
+impl Default for Cdan {
+    fn default() -> Self {
+        Self { entropy: false, lambda: 1.0, gamma: 10.0, hidden: 100 }
+    }
+}
+
+/// Settings of `jan`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Jan {
+    /// Weight of the discrepancy at the end of the stage.
+    #[schemars(range(min = 0.0))]
+    pub weight: f64,
+    /// The weight rises as `2 / (1 + e^(−gamma·p)) − 1` over the stage; 0 makes it constant.
+    #[schemars(range(min = 0.0))]
+    pub gamma: f64,
+    /// How the discrepancy is estimated from a batch.
+    pub estimator: Estimator,
+    /// What σ² of the features' kernels is, before the multipliers; that of the softmax is 0.92².
+    pub bandwidth: Bandwidth,
+    /// Factors on σ², one Gaussian kernel `exp(−d²/(2σ²))` of the features each; they are averaged.
+    #[schemars(
+        length(min = 1),
+        extend("items" = { "type": "number", "exclusiveMinimum": 0.0 })
+    )]
+    pub multipliers: Vec<f64>,
+}
+
+impl Default for Jan {
+    fn default() -> Self {
+        let Mmd { weight, gamma, estimator, bandwidth, multipliers } = Mmd::default();
+        Self { weight, gamma, estimator, bandwidth, multipliers }
+    }
+}
+
+/// Settings of `ddc`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Ddc {
+    /// Weight of `‖mean f(s) − mean f(t)‖` at the end of the stage.
+    #[schemars(range(min = 0.0))]
+    pub weight: f64,
+    /// The weight rises as `2 / (1 + e^(−gamma·p)) − 1` over the stage; 0 makes it constant.
+    #[schemars(range(min = 0.0))]
+    pub gamma: f64,
+}
+
+impl Default for Ddc {
+    fn default() -> Self {
+        Self { weight: 0.25, gamma: 0.0 }
+    }
+}
+
+/// Settings of `entropy`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct ConditionalEntropy {
+    /// Weight of the mean entropy, in nats, at the end of the stage.
+    #[schemars(range(min = 0.0))]
+    pub weight: f64,
+    /// The weight rises as `2 / (1 + e^(−gamma·p)) − 1` over the stage; 0 makes it constant.
+    #[schemars(range(min = 0.0))]
+    pub gamma: f64,
+}
+
+impl Default for ConditionalEntropy {
+    fn default() -> Self {
+        Self { weight: 0.1, gamma: 0.0 }
+    }
 }

@@ -23,7 +23,10 @@ mod sweep;
 pub mod template;
 mod train;
 
-pub use adapt::{Adapt, Bandwidth, Coral, Dann, Estimator, Method, Mmd, SourceOnly};
+pub use adapt::{
+    Adapt, Bandwidth, Cdan, ConditionalEntropy, Coral, Dann, Ddc, Estimator, Jan, Mcc, Method, Mmd,
+    SourceOnly,
+};
 pub use claim::{Claim, Comparison, Results};
 pub use command::Command;
 pub use data::{
