@@ -8,6 +8,7 @@
 //! networks (`meaning`, `networks`); and values of an axis that mean the same are looked for
 //! (`repeats`). All faults are reported at once. Nothing here touches a file: [`Files`] is given.
 
+mod adapting;
 mod beside;
 mod check;
 mod claim;

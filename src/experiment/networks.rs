@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use super::adapting;
 use super::check::Name;
 use super::command;
 use super::fault::{Code, Fault, Sources, Span, list, nearest};
@@ -15,8 +16,8 @@ use super::pruning;
 use super::rewind;
 use super::sparsifying;
 use super::spec::{
-    Adapt, BESIDE, Content, Data, EarlyStopping, Evaluate, Finetune, Import, Keep, Loss, Model,
-    Optimizer, Pretrain, Sparsify, Split, Stage,
+    BESIDE, Content, Data, EarlyStopping, Evaluate, Finetune, Import, Keep, Loss, Model, Optimizer,
+    Pretrain, Sparsify, Split, Stage,
 };
 use super::task;
 use super::tree::{Entry, Value};
@@ -99,14 +100,13 @@ pub(super) fn analyse(
             network
         }
         Stage::Adapt(adapt) => {
-            faults.extend(one_domain(site, adapt));
-            faults.extend(joint_and_specific(site, adapt));
+            adapting::check(site, adapt, faults);
             if let Some(fault) =
                 task::adapt(site, adapt).or_else(|| program::adapt(site, from.as_deref()))
             {
                 faults.push(fault);
             } else {
-                adapt_classes(site, adapt, from.as_deref(), faults);
+                adapting::classes(site, adapt, from.as_deref(), faults);
                 let both = [("source", &adapt.source), ("target", &adapt.target)].into_iter();
                 faults.extend(both.filter_map(|(key, data)| fits(key, data, from.as_deref())));
             }
@@ -215,6 +215,8 @@ struct Training<'a> {
     sparsify: Option<&'a Sparsify>,
     /// The data with labels, and its key.
     data: (&'static str, &'a Data),
+    /// The data on whose validation split the best epoch is chosen, and its key.
+    chosen_on: (&'static str, &'a Data),
     can_have_teacher: bool,
 }
 
@@ -230,6 +232,7 @@ impl<'a> Training<'a> {
                     early_stopping: $stage.early_stopping.as_ref(),
                     sparsify: $stage.sparsify.as_ref(),
                     data: ($key, &$stage.$data),
+                    chosen_on: ($key, &$stage.$data),
                     can_have_teacher: $teacher,
                 })
             };
@@ -237,7 +240,11 @@ impl<'a> Training<'a> {
         match stage {
             Stage::Pretrain(stage) => of!(stage, "data", data, false),
             Stage::Finetune(stage) => of!(stage, "data", data, true),
-            Stage::Adapt(stage) => of!(stage, "source", source, false),
+            Stage::Adapt(stage) => {
+                let training: Option<Self> = of!(stage, "source", source, false);
+                let chosen_on = adapting::chosen_on(stage);
+                training.map(|training| Self { chosen_on, ..training })
+            }
             Stage::Prune(_)
             | Stage::Evaluate(_)
             | Stage::Sensitivity(_)
@@ -247,13 +254,16 @@ impl<'a> Training<'a> {
     }
 
     fn check(&self, site: &Site<'_>, faults: &mut Vec<Fault>) {
-        let (key, data) = self.data;
-        if data.batching().val_fraction == 0.0 {
-            let chooses = [
-                (self.keep != Keep::Last).then_some(("keep", "the best epoch is chosen")),
-                self.early_stopping.map(|_| ("early-stopping", "the end is chosen")),
-            ];
-            for (setting, what) in chooses.into_iter().flatten() {
+        let chooses = [
+            (self.keep != Keep::Last).then_some((
+                "keep",
+                "the best epoch is chosen",
+                self.chosen_on,
+            )),
+            self.early_stopping.map(|_| ("early-stopping", "the end is chosen", self.data)),
+        ];
+        for (setting, what, (key, data)) in chooses.into_iter().flatten() {
+            if data.batching().val_fraction == 0.0 {
                 faults.push(no_validation(site, setting, what, key, data));
             }
         }
@@ -513,72 +523,6 @@ fn teacher(
     }
 }
 
-/// A network can be adapted to another domain only.
-fn one_domain(site: &Site<'_>, adapt: &Adapt) -> Option<Fault> {
-    let domain = adapt.source.domain();
-    if domain != adapt.target.domain() {
-        return None;
-    }
-    let message = format!("source and target are one domain, `{domain}`");
-    let fault = site.fault(Code::Domain, site.choice(&["target"]), &message);
-    let fault = fault.label(format!("the same {}", adapt.target.what()));
-    let fault = fault.note(site.sources, site.choice(&["source"]), "the source");
-    Some(fault.help(match adapt.target.content() {
-        Content::Images(..) => "choose another dataset, or another `size` of this one",
-        Content::Recordings(_) => "choose other `speakers`",
-        Content::Bags(_) => "choose another `category`",
-        Content::Texts(_) => "choose other `groups`",
-        Content::Scenes(_) => "choose other `digits` or `photographs`",
-        Content::Folder(_) | Content::Masks(_) => "give one of them another `domain`",
-        Content::Rows(_) => "choose the rows of another `domain`",
-    }))
-}
-
-/// A layer that each domain has its own copy of cannot take both domains in one batch.
-fn joint_and_specific(site: &Site<'_>, adapt: &Adapt) -> Option<Fault> {
-    if !adapt.joint_batches || adapt.specific.is_empty() {
-        return None;
-    }
-    let message = "`joint-batches` sends both domains through the same layers";
-    let fault = site.fault(Code::Contradiction, site.key(&["joint-batches"]), message);
-    let fault = fault.label("one batch of both domains");
-    let fault = fault.note(site.sources, site.key(&["specific"]), "layers of each domain's own");
-    Some(fault.help("leave out `joint-batches` or `specific`"))
-}
-
-fn adapt_classes(site: &Site<'_>, adapt: &Adapt, from: Option<&Network>, faults: &mut Vec<Fault>) {
-    let (source, target) = (&adapt.source, &adapt.target);
-    if source.classes() != target.classes() {
-        let message = format!(
-            "`{}` has {} classes and `{}` has {}; adaptation needs the same classes in both",
-            source.name(),
-            source.classes(),
-            target.name(),
-            target.classes()
-        );
-        let fault = site.fault(Code::Classes, site.choice(&["target"]), &message);
-        let fault = fault.label(format!("{} classes", target.classes()));
-        let note = format!("{} classes", source.classes());
-        let fault = fault.note(site.sources, site.choice(&["source"]), note);
-        faults.push(fault.help(with_classes("a target", source.classes())));
-    }
-    let Some(classes) = from.and_then(|from| from.classes().ok()) else { return };
-    if classes != source.classes() {
-        let message = format!(
-            "the network tells {classes} classes apart, and `{}` has {}",
-            source.name(),
-            source.classes()
-        );
-        let fault = site.fault(Code::Classes, site.choice(&["source"]), &message);
-        let fault = fault.label(format!("{} classes", source.classes()));
-        let fault = fault.note(site.sources, site.value(&["from"]), format!("{classes} classes"));
-        faults.push(fault.help(format!(
-            "finetune it on `{}` first (`finetune` replaces the last layer), and adapt that stage",
-            source.name()
-        )));
-    }
-}
-
 fn evaluate_split(site: &Site<'_>, evaluate: &Evaluate) -> Option<Fault> {
     let is_empty = evaluate.split == Split::Val && evaluate.data.batching().val_fraction == 0.0;
     is_empty.then(|| no_validation(site, "split", "the measure is taken", "data", &evaluate.data))
@@ -599,7 +543,7 @@ fn same_classes(site: &Site<'_>, data: &Data, from: &Network, verb: &str) -> Opt
     Some(fault.help(format!("finetune it on `{name}` first, and {verb} that stage")))
 }
 
-fn with_classes(what: &str, classes: u32) -> String {
+pub(super) fn with_classes(what: &str, classes: u32) -> String {
     let has_classes = |name: &&str| {
         // A dataset that cannot be read without being told more is named for what it has in any case.
         let options = match *name {

@@ -23,7 +23,12 @@ impl Direction {
     /// The direction that a metric's name tells.
     pub(super) fn of(metric: &str) -> Option<Self> {
         match what(metric) {
-            "accuracy" | "mean-iou" => Some(Self::Higher),
+            "accuracy"
+            | "mean-iou"
+            | "negative-entropy"
+            | "information-maximisation"
+            | "nuclear-norm"
+            | "neighbourhood-density" => Some(Self::Higher),
             "loss" => Some(Self::Lower),
             _ => None,
         }

@@ -15,6 +15,16 @@ pub fn of_rows(logits: &Tensor) -> Tensor {
     -(logarithms.exp() * logarithms).sum_dim_intlist([-1i64].as_slice(), false, None::<Kind>)
 }
 
+/// The mean entropy of the rows: conditional entropy minimisation, of the target's rows (Grandvalet & Bengio
+/// 2005, "Semi-supervised Learning by Entropy Minimization").
+///
+/// # Shapes
+/// - logits: `[n, classes]`
+/// - result: a scalar, in 0..=ln classes
+pub fn loss(logits: &Tensor) -> Tensor {
+    of_rows(logits).mean(None::<Kind>)
+}
+
 /// How much each row counts, `1 + e^(−H)` rescaled to a mean of one: rows that are decided count up
 /// to twice as much as others. The weights have no gradient.
 ///
@@ -39,6 +49,7 @@ mod tests {
         let entropies = of_rows(&logits);
         assert_close(&entropies.get(0), 0.562_335, 1e-6);
         assert_close(&entropies.get(1), 2f64.ln(), 1e-12);
+        assert_close(&loss(&logits), (0.562_335 + 2f64.ln()) / 2.0, 1e-6);
         let weights = certainty_weights(&logits);
         assert_close(&weights.get(0), 1.569_877 / 1.534_938_5, 1e-6);
         assert_close(&weights.get(1), 1.5 / 1.534_938_5, 1e-6);
@@ -75,5 +86,6 @@ mod tests {
     #[test]
     fn gradients_agree_with_differences() {
         check_gradient(&batch(5, 4, 0.2), |logits| of_rows(logits).square().sum(None::<Kind>));
+        check_gradient(&batch(5, 4, 0.2), loss);
     }
 }

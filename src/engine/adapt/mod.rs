@@ -6,7 +6,8 @@
 //!
 //! Invariant: the target enters training as [`Unlabelled`](crate::data::Unlabelled) and in no other
 //! form. That type holds no labels, so no method, present or future, can read the target's labels.
-//! Choices (the kept epoch, early stopping) are made on the source's validation split.
+//! Choices (the kept epoch, early stopping) are made on the source's validation split, or by
+//! [`validators`] of the target's without its labels.
 
 pub mod cdan;
 pub mod coral;
@@ -19,6 +20,7 @@ pub mod mcc;
 pub mod mmd;
 mod objective;
 mod ramp;
+pub mod validators;
 
 pub use objective::{Adaptation, Domains, SOURCE, TARGET};
 pub use ramp::ramp;

@@ -1,11 +1,11 @@
-use graftwork::experiment::spec::{Adapt, Loss};
+use graftwork::experiment::spec::{Adapt, Loss, Validator};
 use tch::{Kind, Tensor};
 
 use super::endless::Endless;
-use super::{Activations, Transfer};
-use crate::data::{Batch, Batches, InputBatches, Set, TrainSet, Unlabelled};
+use super::{Activations, Transfer, validators};
+use crate::data::{Batch, Batches, InputBatches, Set, TrainSet, Unlabelled, UnlabelledSet};
 use crate::model::{Mode, Model};
-use crate::train::{Objective, Step, Terms, accuracy, evaluate, loss};
+use crate::train::{Measured, Objective, Step, Terms, accuracy, evaluate, loss};
 
 /// Index of the source among the domains of a network with domain-specific layers.
 pub const SOURCE: usize = 0;
@@ -15,12 +15,14 @@ pub const TARGET: usize = 1;
 /// The images that an adaptation sees.
 #[derive(Debug, Clone, Copy)]
 pub struct Domains<'a> {
-    /// Name of the source in metric names.
-    pub source_name: &'a str,
+    /// Names of source and target in metric names.
+    pub names: &'a [String; 2],
     /// The source's training images, with labels.
     pub source: &'a TrainSet,
     /// The source's validation split, which choices are made on; may be empty.
     pub validation: &'a Set,
+    /// The target's, without its labels; may be empty.
+    pub target_validation: &'a UnlabelledSet,
     /// The target's training images. They have no labels.
     pub target: &'a Unlabelled,
 }
@@ -41,6 +43,8 @@ pub struct Adaptation<'a> {
     transfer: Option<Transfer>,
     task: Loss,
     joint_batches: bool,
+    /// What the best epoch is chosen by.
+    select: Validator,
     /// Recorded before training, with the source's validation split.
     start: Vec<(String, f64)>,
 }
@@ -58,6 +62,7 @@ impl<'a> Adaptation<'a> {
             transfer,
             task: stage.loss.clone(),
             joint_batches: stage.joint_batches,
+            select: stage.select,
             start: Vec::new(),
         }
     }
@@ -99,6 +104,11 @@ fn forward(model: &Model, images: &Tensor, domain: usize) -> Activations {
     }
 }
 
+/// The metric of a validator.
+fn of_target(target: &str, validator: &str) -> String {
+    format!("{target}:val/{validator}")
+}
+
 impl Objective for Adaptation<'_> {
     fn steps_per_epoch(&self) -> u64 {
         self.source.length().max(self.target.length())
@@ -137,16 +147,23 @@ impl Objective for Adaptation<'_> {
     }
 
     fn validate(&mut self, model: &Model) -> Vec<(String, f64)> {
-        let Domains { source_name, validation, .. } = self.domains;
-        if validation.is_empty() {
-            return Vec::new();
+        let Domains { names, validation, target_validation, .. } = self.domains;
+        let mut values = Vec::new();
+        if !validation.is_empty() {
+            values = evaluate(model, validation, Some(SOURCE)).named(&names[SOURCE], "val");
         }
-        evaluate(model, validation, Some(SOURCE)).named(source_name, "val")
+        let scores = validators::scores(model, target_validation).into_iter();
+        values.extend(scores.map(|(name, score)| (of_target(&names[TARGET], name), score)));
+        values
     }
 
     fn selection(&self) -> (String, String) {
-        let name = self.domains.source_name;
-        (format!("{name}:val/accuracy"), format!("{name}:val/loss"))
+        let names = self.domains.names;
+        let (accuracy, loss) = Measured::selection(self.domains.validation, &names[SOURCE]);
+        match self.select {
+            Validator::SourceAccuracy => (accuracy, loss),
+            validator => (of_target(&names[TARGET], validator.name()), loss),
+        }
     }
 
     fn auxiliary(&mut self) -> Option<&mut Model> {

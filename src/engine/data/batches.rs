@@ -129,18 +129,14 @@ impl ExactSizeIterator for InputBatches<'_> {}
 /// Batches to measure on; see [`Set::batches`].
 #[derive(Debug)]
 pub struct EvaluationBatches<'a> {
-    set: &'a Set,
-    start: i64,
-    batch_size: i64,
+    inputs: EvaluationInputs<'a>,
+    labels: &'a Tensor,
 }
-
-/// Large enough to keep a device busy.
-const EVALUATION_BATCH: usize = 1000;
 
 impl<'a> EvaluationBatches<'a> {
     pub(super) fn new(set: &'a Set) -> Self {
-        let batch_size = EVALUATION_BATCH.min(set.at_once()) as i64;
-        Self { set, start: 0, batch_size }
+        let inputs = EvaluationInputs::new(&set.stored, &set.numbers, set.at_once());
+        Self { inputs, labels: &set.labels }
     }
 }
 
@@ -148,14 +144,42 @@ impl Iterator for EvaluationBatches<'_> {
     type Item = Batch;
 
     fn next(&mut self) -> Option<Batch> {
-        let length = self.batch_size.min(self.set.len() as i64 - self.start);
+        let start = self.inputs.start;
+        let inputs = self.inputs.next()?;
+        let labels = labels::of_batch(&self.labels.narrow(0, start, inputs.size()[0]));
+        Some(Batch { inputs, labels })
+    }
+}
+
+/// Batches without labels to measure on; see [`super::UnlabelledSet::batches`].
+#[derive(Debug)]
+pub struct EvaluationInputs<'a> {
+    stored: &'a Tensor,
+    numbers: &'a Numbers,
+    start: i64,
+    batch_size: i64,
+}
+
+/// Large enough to keep a device busy.
+const EVALUATION_BATCH: usize = 1000;
+
+impl<'a> EvaluationInputs<'a> {
+    /// - at_once: how many may pass through a network at once
+    pub(super) fn new(stored: &'a Tensor, numbers: &'a Numbers, at_once: usize) -> Self {
+        Self { stored, numbers, start: 0, batch_size: EVALUATION_BATCH.min(at_once) as i64 }
+    }
+}
+
+impl Iterator for EvaluationInputs<'_> {
+    type Item = Tensor;
+
+    fn next(&mut self) -> Option<Tensor> {
+        let length = self.batch_size.min(self.stored.size()[0] - self.start);
         if length <= 0 {
             return None;
         }
-        let part = |tensor: &Tensor| tensor.narrow(0, self.start, length);
-        let inputs = self.set.numbers.apply(&part(&self.set.stored));
-        let labels = labels::of_batch(&part(&self.set.labels));
+        let inputs = self.numbers.apply(&self.stored.narrow(0, self.start, length));
         self.start += length;
-        Some(Batch { inputs, labels })
+        Some(inputs)
     }
 }

@@ -8,7 +8,8 @@
 //! - Training batches come from a [`TrainSet`] alone, and nothing becomes a `TrainSet` but what
 //!   [`open`] leaves of the owner's training split after `val` is carved from it. `val` and `test`
 //!   are [`Set`]s, which can only be measured. So nothing trains on test data.
-//! - [`Unlabelled`] holds no labels. Unsupervised adaptation gets its target examples through it.
+//! - [`Unlabelled`] and [`UnlabelledSet`] hold no labels. Unsupervised adaptation gets its target examples
+//!   through them.
 
 mod augment;
 mod batches;
@@ -34,7 +35,7 @@ use whole::Whole;
 
 pub use batches::{Batch, Batches, EvaluationBatches, InputBatches};
 pub use labels::IGNORED;
-pub use set::{Set, TrainSet, Unlabelled};
+pub use set::{Set, TrainSet, Unlabelled, UnlabelledSet};
 
 /// Why a dataset cannot be read.
 #[derive(Debug, Error)]

@@ -4,7 +4,7 @@ use graftwork::experiment::spec::{Augment, Data};
 use rand_chacha::ChaCha8Rng;
 use tch::Tensor;
 
-use super::batches::{Batch, Batches, EvaluationBatches, InputBatches};
+use super::batches::{Batch, Batches, EvaluationBatches, EvaluationInputs, InputBatches};
 use super::labels;
 use super::numbers::Numbers;
 use crate::random;
@@ -43,8 +43,12 @@ impl Set {
     /// How many examples may pass through a network at once: so many that the activations of a large
     /// network find room.
     pub fn at_once(&self) -> usize {
-        let values: i64 = self.stored.size()[1..].iter().product();
-        (VALUES_AT_ONCE / values.max(1)).max(1) as usize
+        at_once(&self.stored)
+    }
+
+    /// The examples alone; the labels are dropped.
+    pub fn into_unlabelled(self) -> UnlabelledSet {
+        UnlabelledSet { stored: self.stored, numbers: self.numbers }
     }
 
     /// `n` examples, or all where there are fewer, drawn without repetition and unchanged, as one batch.
@@ -61,6 +65,35 @@ impl Set {
     /// All examples in their order, unchanged, in batches of up to 1,000, fewer of large ones.
     pub fn batches(&self) -> EvaluationBatches<'_> {
         EvaluationBatches::new(self)
+    }
+}
+
+fn at_once(stored: &Tensor) -> usize {
+    let values: i64 = stored.size()[1..].iter().product();
+    (VALUES_AT_ONCE / values.max(1)).max(1) as usize
+}
+
+/// Examples to measure on whose labels are not known: there are none in here.
+#[derive(Debug)]
+pub struct UnlabelledSet {
+    pub(super) stored: Tensor, // [N, …], as `numbers` takes it
+    pub(super) numbers: Numbers,
+}
+
+impl UnlabelledSet {
+    /// Number of examples.
+    pub fn len(&self) -> usize {
+        self.stored.size()[0] as usize
+    }
+
+    /// Whether there is no example.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// As [`Set::batches`], without labels.
+    pub fn batches(&self) -> EvaluationInputs<'_> {
+        EvaluationInputs::new(&self.stored, &self.numbers, at_once(&self.stored))
     }
 }
 

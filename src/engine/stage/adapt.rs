@@ -1,8 +1,8 @@
 //! The `adapt` stage: from a labelled source to an unlabelled target.
 //!
 //! The target's labels are read to measure the result, before the first epoch and after the last,
-//! on its test split. Training gets the target's images through a type without labels, and its
-//! validation split is not read at all; see [`crate::adapt`].
+//! on its test split. Training and the choice of an epoch get the target's images through types without
+//! labels; see [`crate::adapt`].
 //!
 //! Shared batch-norm layers are trained on both domains in turn, so that at the end their running
 //! statistics describe both. A layer named in `specific` has its own parameters and statistics for
@@ -12,7 +12,7 @@ use graftwork::experiment::spec::{Adapt, Data, Split};
 
 use super::{Context, Ended, StageError};
 use crate::adapt::{Adaptation, Domains, SOURCE, TARGET, Transfer};
-use crate::data::{Set, Splits, Unlabelled};
+use crate::data::{Set, Splits, Unlabelled, UnlabelledSet};
 use crate::model::Model;
 use crate::train::{self, Trained};
 
@@ -39,9 +39,10 @@ fn adapt(
     let transfer = Transfer::new(&stage.method, features, classes, seed, model.device());
     check_batches(stage, transfer.as_ref(), source.train.len(), target.train.len())?;
     let domains = Domains {
-        source_name: &names[SOURCE],
+        names: &names,
         source: &source.train,
         validation: &source.val,
+        target_validation: &target.val,
         target: &target.train,
     };
     let start = train::evaluate(&model, &target.test, Some(TARGET));
@@ -57,14 +58,16 @@ fn adapt(
 /// What an adaptation may have of the target.
 struct Target {
     train: Unlabelled,
+    val: UnlabelledSet,
     /// Measured, and never used.
     test: Set,
 }
 
 impl From<Splits> for Target {
-    /// Drops the labels of the training images, and the validation split.
+    /// Drops the labels of the training images and of the validation split.
     fn from(splits: Splits) -> Self {
-        Self { train: splits.train.into_unlabelled(), test: splits.test }
+        let (train, val) = (splits.train.into_unlabelled(), splits.val.into_unlabelled());
+        Self { train, val, test: splits.test }
     }
 }
 
@@ -158,7 +161,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use graftwork::dataset::{Images, Loaded, Part};
-    use graftwork::experiment::spec::Stage;
+    use graftwork::experiment::spec::{Stage, Validator};
     use graftwork::network::Network;
     use graftwork::network::op::{BatchNorm, Conv2d, Flatten, Linear, Relu};
     use graftwork::protocol::{Event, Job, Point};
@@ -369,7 +372,38 @@ mod tests {
         for name in ["train/task-loss", "train/transfer-loss", "train/domain-accuracy"] {
             assert_eq!(steps(name), [1, 2], "{name}");
         }
-        assert!(points.iter().all(|point| !point.name.starts_with("usps:val")));
+        for name in ["usps:val/accuracy", "usps:val/loss"] {
+            assert_eq!(steps(name), [0u64; 0], "{name} is of labels");
+        }
+        for validator in Validator::ALL.into_iter().skip(1) {
+            assert_eq!(steps(&format!("usps:val/{}", validator.name())), [0, 1, 2]);
+        }
+    }
+
+    #[test]
+    fn the_epoch_is_kept_that_the_validator_takes_for_the_best() {
+        let mut epochs = std::collections::BTreeSet::new();
+        for validator in Validator::ALL {
+            let settings = json!({ "keep": "best", "select": validator.name(), "epochs": 4 });
+            let folder = tempfile::tempdir().unwrap();
+            let points = run_in(folder.path(), &stage("dann", &settings), model()).unwrap();
+            let series = |name: &str| -> Vec<(u64, f64)> {
+                let points = points.iter().filter(|point| point.name == name && point.step > 0);
+                points.map(|point| (point.step, point.value)).collect()
+            };
+            let name = match validator {
+                Validator::SourceAccuracy => "mnist:val/accuracy".to_owned(),
+                _ => format!("usps:val/{}", validator.name()),
+            };
+            let values = series(&name);
+            assert_eq!(values.len(), 4, "{name}");
+            let best = values.iter().map(|(_, value)| *value).fold(f64::NEG_INFINITY, f64::max);
+            let first = values.iter().find(|(_, value)| *value >= best).unwrap().0;
+            let kept = series("kept-epoch")[0].1;
+            assert!((kept - first as f64).abs() < 1e-9, "{name}: {kept}, of {values:?}");
+            epochs.insert(first);
+        }
+        assert!(epochs.len() > 1, "validators differ: {epochs:?}");
     }
 
     #[test]
@@ -411,10 +445,11 @@ mod tests {
         let names = ["mnist".to_owned(), "usps".to_owned()];
         let model = split(model(), &names, &stage.specific).unwrap();
         let domains = Domains {
-            source_name: "mnist",
+            names: &names,
             source: &source.train,
             validation: &source.val,
             target: &target.train,
+            target_validation: &target.val,
         };
         let mut objective = Adaptation::new(&stage, domains, None, 3);
         objective.begin_epoch(1);

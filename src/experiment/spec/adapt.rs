@@ -27,6 +27,52 @@ training_stage! {
         /// Sends both domains through the network as one batch, so that batch-norm mixes their statistics.
         #[serde(default)]
         pub joint_batches: bool,
+        /// What `keep = "best"` goes by. All validators are recorded after every epoch.
+        #[serde(default)]
+        pub select: Validator,
+    }
+}
+
+/// A score of a network after an epoch, high where it is good, that needs no label of the target.
+///
+/// All but the first are of the network's class probabilities for the target's validation split. They say
+/// how sure the network is, not how right; which of them goes along with the accuracy differs from task to
+/// task (Musgrave et al. 2022, <https://arxiv.org/abs/2208.07360>).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Validator {
+    /// Accuracy on the source's validation split.
+    #[default]
+    SourceAccuracy,
+    /// Minus the mean entropy of the probabilities, nats (Morerio et al. 2018).
+    NegativeEntropy,
+    /// The entropy of the mean probabilities minus their mean entropy, nats (Shi & Sha 2012).
+    InformationMaximisation,
+    /// The nuclear norm of the matrix of probabilities, by the number of examples (Cui et al. 2020).
+    NuclearNorm,
+    /// The mean entropy of each example's similarities to the others, nats (Saito et al. 2021).
+    NeighbourhoodDensity,
+}
+
+impl Validator {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::SourceAccuracy,
+        Self::NegativeEntropy,
+        Self::InformationMaximisation,
+        Self::NuclearNorm,
+        Self::NeighbourhoodDensity,
+    ];
+
+    /// The name as in the file, which for those of the target is also the metric's.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SourceAccuracy => "source-accuracy",
+            Self::NegativeEntropy => "negative-entropy",
+            Self::InformationMaximisation => "information-maximisation",
+            Self::NuclearNorm => "nuclear-norm",
+            Self::NeighbourhoodDensity => "neighbourhood-density",
+        }
     }
 }
 
@@ -55,6 +101,17 @@ pub enum Method {
 }
 
 impl Method {
+    /// Whether training by the method drives a score up, so that it says nothing about the network any more.
+    pub fn optimises(&self, validator: Validator) -> bool {
+        let of_confidence = match validator {
+            Validator::NegativeEntropy
+            | Validator::InformationMaximisation
+            | Validator::NuclearNorm => true,
+            Validator::SourceAccuracy | Validator::NeighbourhoodDensity => false,
+        };
+        of_confidence && matches!(self, Self::Mcc(_) | Self::Entropy(_))
+    }
+
     /// The name as in the file.
     pub fn name(&self) -> &'static str {
         match self {

@@ -25,7 +25,7 @@ mod train;
 
 pub use adapt::{
     Adapt, Bandwidth, Cdan, ConditionalEntropy, Coral, Dann, Ddc, Estimator, Jan, Mcc, Method, Mmd,
-    SourceOnly,
+    SourceOnly, Validator,
 };
 pub use claim::{Claim, Comparison, Results};
 pub use command::Command;
