@@ -156,11 +156,11 @@ mod tests {
 
     #[test]
     fn weights_act_on_the_losses_of_their_rows() {
-        // (½ · −ln ¾ + 3/2 · ln 4) / 2.
+        // Half of ½ · −ln ¾ and of 3/2 · ln 4.
         let logits = Tensor::from_slice(&[3f64.ln(), 3f64.ln()]);
         let labels = Tensor::from_slice(&[1.0, 0.0]);
         let weights = Tensor::from_slice(&[0.5, 1.5]);
-        let expected = (0.5 * -(0.75f64.ln()) + 1.5 * 4f64.ln()) / 2.0;
+        let expected = 0.25 * -(0.75f64.ln()) + 0.75 * 4f64.ln();
         assert_close(&loss(&logits, &labels, Some(&weights)), expected, 1e-12);
     }
 

@@ -175,7 +175,8 @@ mod tests {
     use crate::train::{Objective, Step};
     use crate::{checkpoint, random};
 
-    const METHODS: [&str; 8] = ["source-only", "dann", "coral", "mmd", "mcc", "cdan", "jan", "ddc"];
+    const METHODS: [&str; 9] =
+        ["source-only", "dann", "coral", "mmd", "mcc", "cdan", "jan", "ddc", "entropy"];
 
     /// Images of three classes, 6×6: a bright quarter on noise. The target's are paler.
     fn images(name: &str, n: usize, bright: u8) -> Images {
