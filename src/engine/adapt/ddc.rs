@@ -3,7 +3,7 @@
 //! Tzeng et al. 2014, "Deep Domain Confusion: Maximizing for Domain Invariance",
 //! <https://arxiv.org/abs/1412.3474>, section 3: the maximum mean discrepancy of a linear kernel. The
 //! paper's adaptation layer is a layer of the network here: that which makes the input of the last
-//! one. The distance itself is weighed, not its square.
+//! one. The distance itself is weighed; the paper writes its objective with the square.
 
 use tch::{Kind, Tensor};
 

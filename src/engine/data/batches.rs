@@ -164,7 +164,7 @@ pub struct EvaluationInputs<'a> {
 const EVALUATION_BATCH: usize = 1000;
 
 impl<'a> EvaluationInputs<'a> {
-    /// - at_once: how many may pass through a network at once
+    /// - `at_once`: how many may pass through a network at once
     pub(super) fn new(stored: &'a Tensor, numbers: &'a Numbers, at_once: usize) -> Self {
         Self { stored, numbers, start: 0, batch_size: EVALUATION_BATCH.min(at_once) as i64 }
     }

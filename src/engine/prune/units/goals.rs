@@ -62,12 +62,11 @@ impl Goals {
         }
         let whole = LazyCell::new(|| candidates.dependencies.without(std::iter::empty::<&Unit>()));
         for (measure, stated) in stage.budget.iter().flat_map(stated) {
-            let most = match measure {
-                Measure::Latency => stated,
-                _ => {
-                    let now = measure.of(model, candidates, &[], &whole);
-                    selection::at_most(stated, now as u64) as f64
-                }
+            let most = if measure == Measure::Latency {
+                stated
+            } else {
+                let now = measure.of(model, candidates, &[], &whole);
+                selection::at_most(stated, now as u64) as f64
             };
             goals.push(Goal { measure, most, stated });
         }
