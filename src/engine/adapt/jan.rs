@@ -6,7 +6,7 @@
 //! with the bandwidth of the batch; that of the class probabilities is one Gaussian with a fixed
 //! σ of 0.92, as in the authors' library.
 
-use graftwork::experiment::spec::Jan;
+use graftwork::experiment::spec::Mmd;
 use tch::{Kind, Tensor};
 
 use super::{Activations, mmd};
@@ -17,7 +17,7 @@ const PROBABILITY_SIGMA: f64 = 0.92;
 /// The joint discrepancy of features and class probabilities.
 ///
 /// The batches have two rows or more each; only the biased estimate is never negative.
-pub fn loss(source: &Activations, target: &Activations, jan: &Jan) -> Tensor {
+pub fn loss(source: &Activations, target: &Activations, jan: &Mmd) -> Tensor {
     let features = Tensor::cat(&[&source.features, &target.features], 0);
     let logits = Tensor::cat(&[&source.logits, &target.logits], 0);
     let distances = mmd::squared_distances(&features);
@@ -39,7 +39,7 @@ pub fn probability_kernel(probabilities: &Tensor) -> Tensor {
 
 #[cfg(test)]
 mod tests {
-    use graftwork::experiment::spec::{Estimator, Mmd};
+    use graftwork::experiment::spec::Estimator;
 
     use super::super::testing::{assert_close, batch, check_gradient, matrix};
     use super::*;
@@ -62,7 +62,7 @@ mod tests {
         let target = Activations { features: matrix(&[&[1.0], &[3.0]]), logits: ab() };
         let expected = [0.340_240, -0.618_236, -0.106_459];
         for (estimator, expected) in ESTIMATORS.into_iter().zip(expected) {
-            let jan = Jan { estimator, multipliers: vec![0.4], ..Jan::default() };
+            let jan = Mmd { estimator, multipliers: vec![0.4], ..Mmd::default() };
             assert_close(&loss(&source, &target, &jan), expected, 1e-6);
         }
     }
@@ -75,14 +75,14 @@ mod tests {
             target.logits = matrix(&[&[1.3, 0.0, 3.0]]).repeat([4, 1]);
             let mmd = Mmd { estimator, ..Mmd::default() };
             let expected = mmd::loss(&source.features, &target.features, &mmd);
-            let jan = Jan { estimator, ..Jan::default() };
+            let jan = Mmd { estimator, ..Mmd::default() };
             assert_close(&loss(&source, &target, &jan), expected.double_value(&[]), 1e-12);
         }
     }
 
     #[test]
     fn the_biased_discrepancy_is_zero_between_equal_batches_and_never_negative() {
-        let jan = Jan { estimator: Estimator::Biased, ..Jan::default() };
+        let jan = Mmd { estimator: Estimator::Biased, ..Mmd::default() };
         assert_close(&loss(&rows(7, 0.3), &rows(7, 0.3), &jan), 0.0, 1e-15);
         for shift in [0.1, 0.5, 1.1, 2.9] {
             assert!(loss(&rows(7, 0.3), &rows(5, shift), &jan).double_value(&[]) > 1e-4);
@@ -93,7 +93,7 @@ mod tests {
     fn predictions_alone_make_a_discrepancy_where_the_features_are_equal() {
         let (source, mut target) = (rows(6, 0.3), rows(6, 0.3));
         target.logits = batch(6, 3, 1.9);
-        let jan = Jan { estimator: Estimator::Biased, ..Jan::default() };
+        let jan = Mmd { estimator: Estimator::Biased, ..Mmd::default() };
         assert!(loss(&source, &target, &jan).double_value(&[]) > 1e-4);
     }
 
@@ -119,7 +119,7 @@ mod tests {
             logits: of.logits.set_requires_grad(true),
         };
         let (source, target) = (with_gradient(rows(6, 0.2)), with_gradient(rows(4, 0.9)));
-        loss(&source, &target, &Jan::default()).backward();
+        loss(&source, &target, &Mmd::default()).backward();
         for tensor in [source.features, source.logits, target.features, target.logits] {
             assert!(tensor.grad().abs().max().double_value(&[]) > 0.0);
         }

@@ -25,7 +25,7 @@ pub mod validators;
 pub use objective::{Adaptation, Domains, SOURCE, TARGET};
 pub use ramp::ramp;
 
-use graftwork::experiment::spec::{ConditionalEntropy, Coral, Ddc, Jan, Mcc, Method, Mmd};
+use graftwork::experiment::spec::{ConditionalEntropy, Coral, Ddc, Mcc, Method, Mmd};
 use tch::{Device, Tensor};
 
 use crate::model::Model;
@@ -53,7 +53,7 @@ pub enum Transfer {
     /// See [`cdan`].
     Cdan(cdan::Conditional),
     /// See [`jan`].
-    Jan(Jan),
+    Jan(Mmd),
     /// See [`ddc`].
     Ddc(Ddc),
     /// See [`entropy`].

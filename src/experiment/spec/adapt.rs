@@ -92,8 +92,9 @@ pub enum Method {
     Mcc(Mcc),
     /// Domain-adversarial training on features and predictions together (CDAN, Long et al. 2018).
     Cdan(Cdan),
-    /// Matches features and softmax together by the joint maximum mean discrepancy (JAN, Long et al. 2017).
-    Jan(Jan),
+    /// Matches features and softmax together by the joint maximum mean discrepancy (JAN, Long et al. 2017). Its
+    /// settings are of the features' kernels, which are multiplied by one of the softmax with σ = 0.92.
+    Jan(Mmd),
     /// Matches the means of the features (DDC, Tzeng et al. 2014).
     Ddc(Ddc),
     /// Minimises the entropy of the target's predictions (Grandvalet & Bengio 2005).
@@ -102,14 +103,16 @@ pub enum Method {
 
 impl Method {
     /// Whether training by the method drives a score up, so that it says nothing about the network any more.
+    ///
+    /// The least entropy, of predictions that are all the same, has the greatest neighbourhood density, too.
     pub fn optimises(&self, validator: Validator) -> bool {
-        let of_confidence = match validator {
-            Validator::NegativeEntropy
-            | Validator::InformationMaximisation
-            | Validator::NuclearNorm => true,
-            Validator::SourceAccuracy | Validator::NeighbourhoodDensity => false,
-        };
-        of_confidence && matches!(self, Self::Mcc(_) | Self::Entropy(_))
+        match self {
+            Self::Entropy(_) => validator != Validator::SourceAccuracy,
+            Self::Mcc(_) => {
+                !matches!(validator, Validator::SourceAccuracy | Validator::NeighbourhoodDensity)
+            }
+            _ => false,
+        }
     }
 
     /// The name as in the file.
@@ -172,7 +175,7 @@ impl Default for Coral {
     }
 }
 
-/// Settings of `mmd`.
+/// Settings of `mmd` and `jan`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Mmd {
@@ -269,35 +272,6 @@ pub struct Cdan {
 impl Default for Cdan {
     fn default() -> Self {
         Self { entropy: false, lambda: 1.0, gamma: 10.0, hidden: 100 }
-    }
-}
-
-/// Settings of `jan`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
-pub struct Jan {
-    /// Weight of the discrepancy at the end of the stage.
-    #[schemars(range(min = 0.0))]
-    pub weight: f64,
-    /// The weight rises as `2 / (1 + e^(−gamma·p)) − 1` over the stage; 0 makes it constant.
-    #[schemars(range(min = 0.0))]
-    pub gamma: f64,
-    /// How the discrepancy is estimated from a batch.
-    pub estimator: Estimator,
-    /// What σ² of the features' kernels is, before the multipliers; that of the softmax is 0.92².
-    pub bandwidth: Bandwidth,
-    /// Factors on σ², one Gaussian kernel `exp(−d²/(2σ²))` of the features each; they are averaged.
-    #[schemars(
-        length(min = 1),
-        extend("items" = { "type": "number", "exclusiveMinimum": 0.0 })
-    )]
-    pub multipliers: Vec<f64>,
-}
-
-impl Default for Jan {
-    fn default() -> Self {
-        let Mmd { weight, gamma, estimator, bandwidth, multipliers } = Mmd::default();
-        Self { weight, gamma, estimator, bandwidth, multipliers }
     }
 }
 

@@ -24,7 +24,7 @@ pub mod template;
 mod train;
 
 pub use adapt::{
-    Adapt, Bandwidth, Cdan, ConditionalEntropy, Coral, Dann, Ddc, Estimator, Jan, Mcc, Method, Mmd,
+    Adapt, Bandwidth, Cdan, ConditionalEntropy, Coral, Dann, Ddc, Estimator, Mcc, Method, Mmd,
     SourceOnly, Validator,
 };
 pub use claim::{Claim, Comparison, Results};
