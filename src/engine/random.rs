@@ -18,6 +18,11 @@ pub fn stream(seed: u64, purpose: &str, epoch: u64) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
 }
 
+/// Another seed, for draws that would else be named as others are.
+pub fn seed_of(seed: u64, purpose: &str) -> u64 {
+    stream(seed, purpose, 0).random()
+}
+
 /// The numbers `0..n` in random order.
 pub fn permutation(n: usize, rng: &mut ChaCha8Rng) -> Vec<i64> {
     let mut order: Vec<i64> = (0..n as i64).collect();

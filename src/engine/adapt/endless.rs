@@ -8,7 +8,8 @@ pub(super) struct Endless<'a, B> {
     pass: Box<dyn Fn(u64) -> B + 'a>,
     /// Batches that are taken from each pass.
     length: u64,
-    batches: B,
+    /// Drawn when it is first asked for, as a method may not look at a domain at all.
+    batches: Option<B>,
     taken: u64,
     epoch: u32,
     passes: u64,
@@ -19,11 +20,11 @@ impl<'a, B: Iterator> Endless<'a, B> {
     pub(super) fn new(images: usize, batch_size: u32, pass: impl Fn(u64) -> B + 'a) -> Self {
         Self {
             length: (images as u64 / u64::from(batch_size.max(1))).max(1),
-            batches: pass(0),
             pass: Box::new(pass),
+            batches: None,
             taken: 0,
             epoch: 0,
-            passes: 1,
+            passes: 0,
         }
     }
 
@@ -36,23 +37,28 @@ impl<'a, B: Iterator> Endless<'a, B> {
     pub(super) fn begin_epoch(&mut self, epoch: u32) {
         self.epoch = epoch;
         self.passes = 0;
-        self.next_pass();
+        self.batches = None;
     }
 
     pub(super) fn next(&mut self) -> B::Item {
         if self.taken == self.length {
-            self.next_pass();
+            self.batches = None;
+        }
+        if self.batches.is_none() {
+            self.batches = Some(self.next_pass());
         }
         self.taken += 1;
-        self.batches.next().expect("a pass has as many batches as there are whole ones")
+        let next = self.batches.as_mut().and_then(Iterator::next);
+        next.expect("a pass has as many batches as there are whole ones")
     }
 
     /// The first pass draws what any stage's epoch of that number draws, further ones have numbers
     /// that no epoch reaches.
-    fn next_pass(&mut self) {
-        self.batches = (self.pass)(u64::from(self.epoch) | self.passes << 32);
+    fn next_pass(&mut self) -> B {
+        let batches = (self.pass)(u64::from(self.epoch) | self.passes << 32);
         self.passes += 1;
         self.taken = 0;
+        batches
     }
 }
 

@@ -1,14 +1,17 @@
 //! Unsupervised domain adaptation: one file per method, each a pure function of two batches.
 //!
-//! A method compares what a network makes of a source batch with what it makes of a target batch
-//! ([`Activations`]), and adds a term to the loss of the task. [`Adaptation`] is what an `adapt` stage
-//! optimises.
+//! Many methods compare what a network makes of a source batch with what it makes of a target batch
+//! ([`Activations`]), and add a term to the loss of the task: a [`Transfer`]. Others take updates of their
+//! own, or see one domain alone; what all have in common is a [`Learner`]. [`Adaptation`] is what an `adapt`
+//! stage optimises.
 //!
 //! Invariant: the target enters training as [`Unlabelled`](crate::data::Unlabelled) and in no other
 //! form. That type holds no labels, so no method, present or future, can read the target's labels.
 //! Choices (the kept epoch, early stopping) are made on the source's validation split, or by
 //! [`validators`] of the target's without its labels.
 
+pub mod adabn;
+pub mod adda;
 pub mod cdan;
 pub mod coral;
 pub mod dann;
@@ -16,19 +19,29 @@ pub mod ddc;
 mod endless;
 pub mod entropy;
 pub mod jan;
+mod learner;
 pub mod mcc;
+pub mod mcd;
+pub mod mean_teacher;
 pub mod mmd;
 mod objective;
+mod pairwise;
+pub mod perturb;
+pub mod pseudo_labels;
 mod ramp;
+pub mod shot;
+pub mod tent;
 pub mod validators;
 
+pub use learner::{Learner, Streams, learner};
 pub use objective::{Adaptation, Domains, SOURCE, TARGET};
 pub use ramp::ramp;
 
 use graftwork::experiment::spec::{ConditionalEntropy, Coral, Ddc, Mcc, Method, Mmd};
 use tch::{Device, Tensor};
 
-use crate::model::Model;
+use crate::model::{Model, Parameter};
+use crate::stage::StageError;
 
 /// What a network makes of one batch of one domain.
 #[derive(Debug)]
@@ -71,7 +84,7 @@ pub struct Term {
 
 impl Transfer {
     /// Sets a method up for a network whose last layer makes scores of that many classes from that
-    /// many features; none for `source-only`, which looks at no target.
+    /// many features; none for a method that is no such term.
     pub fn new(
         method: &Method,
         features: u32,
@@ -80,7 +93,14 @@ impl Transfer {
         device: Device,
     ) -> Option<Self> {
         match method {
-            Method::SourceOnly(_) => None,
+            Method::SourceOnly(_)
+            | Method::Adabn(_)
+            | Method::Mcd(_)
+            | Method::Adda(_)
+            | Method::Tent(_)
+            | Method::Shot(_)
+            | Method::PseudoLabels(_)
+            | Method::MeanTeacher(_) => None,
             Method::Dann(dann) => {
                 Some(Self::Dann(dann::Adversary::new(dann, features, seed, device)))
             }
@@ -155,6 +175,21 @@ impl Transfer {
 
 fn weighted(loss: &Tensor, weight: f64) -> Term {
     Term { weighted: loss * weight, named: vec![(TRANSFER_LOSS, loss.detach())] }
+}
+
+/// Freezes the last layer.
+fn freeze_head(model: &mut Model) -> Result<(), StageError> {
+    let features = model.feature_node();
+    for parameter in model.params_mut().values_mut() {
+        parameter.frozen |= parameter.node > features;
+    }
+    model.update_gradient_flags();
+    if model.params().values().any(Parameter::is_trained) {
+        return Ok(());
+    }
+    Err(StageError::Unfit(
+        "the method leaves the last layer as it is, and there is no other to train".to_owned(),
+    ))
 }
 
 /// Recorded as `train/transfer-loss`: what the method measures, before its weight.

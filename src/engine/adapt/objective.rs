@@ -1,11 +1,12 @@
-use graftwork::experiment::spec::{Adapt, Loss, Validator};
-use tch::{Kind, Tensor};
+use graftwork::experiment::spec::{Adapt, Method, Validator};
 
 use super::endless::Endless;
-use super::{Activations, Transfer, validators};
-use crate::data::{Batch, Batches, InputBatches, Set, TrainSet, Unlabelled, UnlabelledSet};
-use crate::model::{Mode, Model};
-use crate::train::{Measured, Objective, Step, Terms, accuracy, evaluate, loss};
+use super::learner::{Learner, Streams};
+use super::{adabn, validators};
+use crate::data::{Set, TrainSet, Unlabelled, UnlabelledSet};
+use crate::model::Model;
+use crate::train::optimizer::Optimizer;
+use crate::train::{Measured, Node, Objective, Step, Terms, evaluate};
 
 /// Index of the source among the domains of a network with domain-specific layers.
 pub const SOURCE: usize = 0;
@@ -27,22 +28,20 @@ pub struct Domains<'a> {
     pub target: &'a Unlabelled,
 }
 
-/// What an `adapt` stage optimises: the task's loss on the source, and the method's term.
+/// What an `adapt` stage optimises: what its method makes of the batches of both domains.
 ///
 /// An epoch has as many steps as the larger domain has whole batches, also where the method does
-/// not look at the target, so that methods are compared after equally many steps.
+/// not look at one of them, so that methods are compared after equally many steps.
 ///
 /// The domains go through the network one after the other, each normalised by the statistics of its
 /// own batch; both update the running averages of shared batch-norm layers in turn, so these
 /// describe a mixture of both domains. With `joint-batches` they go through as one batch.
 pub struct Adaptation<'a> {
     domains: Domains<'a>,
-    source: Endless<'a, Batches<'a>>,
-    target: Endless<'a, InputBatches<'a>>,
-    /// None: the target is not looked at.
-    transfer: Option<Transfer>,
-    task: Loss,
-    joint_batches: bool,
+    streams: Streams<'a>,
+    learner: Box<dyn Learner>,
+    /// Whether the network gets the target's statistics at the end, and is measured with them.
+    target_statistics: bool,
     /// What the best epoch is chosen by.
     select: Validator,
     /// Recorded before training, with the source's validation split.
@@ -51,17 +50,20 @@ pub struct Adaptation<'a> {
 
 impl<'a> Adaptation<'a> {
     /// An adaptation as a stage asks for it.
-    pub fn new(stage: &Adapt, domains: Domains<'a>, transfer: Option<Transfer>, seed: u64) -> Self {
+    pub fn new(stage: &Adapt, domains: Domains<'a>, learner: Box<dyn Learner>, seed: u64) -> Self {
         let Domains { source, target, .. } = domains;
         let source_size = stage.source.batching().batch_size;
         let target_size = stage.target.batching().batch_size;
-        Self {
-            domains,
+        let streams = Streams {
             source: Endless::new(source.len(), source_size, move |pass| source.batches(seed, pass)),
             target: Endless::new(target.len(), target_size, move |pass| target.batches(seed, pass)),
-            transfer,
-            task: stage.loss.clone(),
-            joint_batches: stage.joint_batches,
+            whole_target: target,
+        };
+        Self {
+            domains,
+            streams,
+            learner,
+            target_statistics: matches!(stage.method, Method::Adabn(_)),
             select: stage.select,
             start: Vec::new(),
         }
@@ -72,35 +74,16 @@ impl<'a> Adaptation<'a> {
     pub fn starting_at(self, start: Vec<(String, f64)>) -> Self {
         Self { start, ..self }
     }
-}
 
-/// What the network makes of both batches.
-fn activations(
-    model: &Model,
-    source: &Tensor,
-    target: &Tensor,
-    joint: bool,
-) -> (Activations, Activations) {
-    if !joint {
-        return (forward(model, source, SOURCE), forward(model, target, TARGET));
-    }
-    // No layer is specific to a domain then: the stage sees to it.
-    let both = forward(model, &Tensor::cat(&[source, target], 0), SOURCE);
-    let part = |start, rows| Activations {
-        features: both.features.narrow(0, start, rows),
-        logits: both.logits.narrow(0, start, rows),
-    };
-    let rows = source.size()[0];
-    (part(0, rows), part(rows, target.size()[0]))
-}
-
-fn forward(model: &Model, images: &Tensor, domain: usize) -> Activations {
-    let features = model.feature_node();
-    let (logits, tapped) = model.forward_with(images, Mode::Train, Some(domain), &[features]);
-    let [features] = &tapped[..] else { unreachable!("one node was tapped") };
-    Activations {
-        features: features.flatten(1, -1).to_kind(Kind::Float),
-        logits: logits.to_kind(Kind::Float),
+    fn measure(&self, model: &Model) -> Vec<(String, f64)> {
+        let Domains { names, validation, target_validation, .. } = self.domains;
+        let mut values = Vec::new();
+        if !validation.is_empty() {
+            values = evaluate(model, validation, Some(SOURCE)).named(&names[SOURCE], "val");
+        }
+        let scores = validators::scores(model, target_validation).into_iter();
+        values.extend(scores.map(|(name, score)| (of_target(&names[TARGET], name), score)));
+        values
     }
 }
 
@@ -111,50 +94,54 @@ fn of_target(target: &str, validator: &str) -> String {
 
 impl Objective for Adaptation<'_> {
     fn steps_per_epoch(&self) -> u64 {
-        self.source.length().max(self.target.length())
+        self.streams.source.length().max(self.streams.target.length())
     }
 
     fn begin_epoch(&mut self, epoch: u32) {
-        self.source.begin_epoch(epoch);
-        if self.transfer.is_some() {
-            self.target.begin_epoch(epoch);
-        }
+        self.streams.begin_epoch(epoch);
+        self.learner.begin_epoch();
     }
 
     fn loss(&mut self, model: &Model, step: &Step) -> Terms {
-        let Batch { inputs, labels } = self.source.next();
-        let (source, term) = match &self.transfer {
-            None => (forward(model, &inputs, SOURCE), None),
-            Some(transfer) => {
-                let target = self.target.next();
-                let (source, target) = activations(model, &inputs, &target, self.joint_batches);
-                let term = transfer.term(&source, &target, step.progress());
-                (source, Some(term))
-            }
-        };
-        let task = loss::supervised(&self.task, &source.logits, &labels, None);
-        let mut named =
-            vec![("accuracy", accuracy(&source.logits, &labels)), ("task-loss", task.detach())];
-        let Some(term) = term else { return Terms { total: task, named } };
-        named.extend(term.named);
-        Terms { total: task + term.weighted, named }
+        self.learner.loss(model, &mut self.streams, step)
+    }
+
+    fn rounds(&self) -> u32 {
+        self.learner.rounds()
+    }
+
+    fn further(&mut self, model: &Model, _: &Step, round: u32) -> Terms {
+        self.learner.further(model, round)
+    }
+
+    fn spares(&self, round: u32, node: Node) -> bool {
+        self.learner.spares(round, node)
+    }
+
+    fn after_step(&mut self, model: &mut Model, _: f64, _: &Optimizer) {
+        self.learner.after_step(model);
     }
 
     fn before(&mut self, model: &Model) -> Vec<(String, f64)> {
         let mut values = self.start.clone();
-        values.extend(self.validate(model));
+        values.extend(self.measure(model));
         values
     }
 
+    /// Measures the network as it would be kept.
     fn validate(&mut self, model: &Model) -> Vec<(String, f64)> {
-        let Domains { names, validation, target_validation, .. } = self.domains;
-        let mut values = Vec::new();
-        if !validation.is_empty() {
-            values = evaluate(model, validation, Some(SOURCE)).named(&names[SOURCE], "val");
+        if !self.target_statistics {
+            return self.measure(model);
         }
-        let scores = validators::scores(model, target_validation).into_iter();
-        values.extend(scores.map(|(name, score)| (of_target(&names[TARGET], name), score)));
-        values
+        let mut adapted = model.duplicate();
+        adabn::adapt(&mut adapted, self.domains.target);
+        self.measure(&adapted)
+    }
+
+    fn finish(&mut self, model: &mut Model) {
+        if self.target_statistics {
+            adabn::adapt(model, self.domains.target);
+        }
     }
 
     fn selection(&self) -> (String, String) {
@@ -167,6 +154,10 @@ impl Objective for Adaptation<'_> {
     }
 
     fn auxiliary(&mut self) -> Option<&mut Model> {
-        self.transfer.as_mut()?.auxiliary()
+        self.learner.auxiliary()
+    }
+
+    fn trains_auxiliary(&self) -> bool {
+        self.learner.trains_auxiliary()
     }
 }

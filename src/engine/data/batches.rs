@@ -17,6 +17,15 @@ pub struct Batch {
     pub labels: Tensor,
 }
 
+/// Examples without labels.
+#[derive(Debug)]
+pub struct Inputs {
+    /// As [`Batch::inputs`].
+    pub inputs: Tensor,
+    /// Which they are in their set, `[B]`, `i64`.
+    pub index: Tensor,
+}
+
 /// Training batches of one epoch; see [`super::TrainSet::batches`].
 #[derive(Debug)]
 pub struct Batches<'a> {
@@ -112,10 +121,11 @@ impl<'a> InputBatches<'a> {
 }
 
 impl Iterator for InputBatches<'_> {
-    type Item = Tensor;
+    type Item = Inputs;
 
-    fn next(&mut self) -> Option<Tensor> {
-        Some(self.advance()?.inputs)
+    fn next(&mut self) -> Option<Inputs> {
+        let Drawn { inputs, index, .. } = self.advance()?;
+        Some(Inputs { inputs, index })
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

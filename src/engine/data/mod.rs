@@ -33,7 +33,7 @@ use tch::{Device, Tensor};
 use thiserror::Error;
 use whole::Whole;
 
-pub use batches::{Batch, Batches, EvaluationBatches, InputBatches};
+pub use batches::{Batch, Batches, EvaluationBatches, EvaluationInputs, InputBatches, Inputs};
 pub use labels::IGNORED;
 pub use set::{Set, TrainSet, Unlabelled, UnlabelledSet};
 

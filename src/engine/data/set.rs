@@ -184,6 +184,11 @@ impl Unlabelled {
     pub fn batches(&self, seed: u64, epoch: u64) -> InputBatches<'_> {
         InputBatches::new(&self.stored, &self.numbers, &self.recipe, seed, epoch)
     }
+
+    /// The same examples unchanged, in their order; as [`Set::batches`], without labels.
+    pub fn in_order(&self) -> EvaluationInputs<'_> {
+        EvaluationInputs::new(&self.stored, &self.numbers, at_once(&self.stored))
+    }
 }
 
 impl BatchRecipe {

@@ -195,7 +195,8 @@ fn unlabelled_images_have_draws_of_their_own() {
     let with: Vec<u8> = labelled.batches(0, 0).flat_map(|batch| which(&batch.inputs)).collect();
     let unlabelled = labelled.into_unlabelled();
     assert_eq!((unlabelled.len(), unlabelled.steps(), unlabelled.is_empty()), (10, 1, false));
-    let mut without: Vec<u8> = unlabelled.batches(0, 0).flat_map(|images| which(&images)).collect();
+    let mut without: Vec<u8> =
+        unlabelled.batches(0, 0).flat_map(|batch| which(&batch.inputs)).collect();
     assert_ne!(with, without);
     without.sort_unstable();
     assert_eq!(without, (0..10).collect::<Vec<u8>>());

@@ -381,6 +381,28 @@ impl Model {
         self.apply(node, op, inputs, Mode::Eval, domain).to_kind(Kind::Float)
     }
 
+    /// The output for what a node would put out, from there on; the nodes after it must read nothing before
+    /// it.
+    pub fn forward_from(
+        &self,
+        node: usize,
+        value: &Tensor,
+        mode: Mode,
+        domain: Option<usize>,
+    ) -> Tensor {
+        let mut outputs: Vec<Option<Tensor>> = (0..node).map(|_| None).collect();
+        outputs.push(Some(value.shallow_clone()));
+        for (index, node) in self.network.nodes.iter().enumerate().skip(node + 1) {
+            let inputs = node.inputs.iter().map(|&input| outputs[input].as_ref());
+            let inputs: Option<Vec<&Tensor>> = inputs.collect();
+            let inputs = inputs.expect("what comes after the node reads it alone");
+            let output = self.apply(index, &node.op, &inputs, mode, domain);
+            outputs.push(Some(output));
+        }
+        let output = outputs.pop().flatten().expect("a network has a node");
+        output.to_kind(Kind::Float)
+    }
+
     /// The output of a program for a batch, if it has one.
     ///
     /// # Errors

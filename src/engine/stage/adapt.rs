@@ -11,10 +11,11 @@
 use graftwork::experiment::spec::{Adapt, Data, Split};
 
 use super::{Context, Ended, StageError};
-use crate::adapt::{Adaptation, Domains, SOURCE, TARGET, Transfer};
+use crate::adapt::{Adaptation, Domains, SOURCE, TARGET, learner};
 use crate::data::{Set, Splits, Unlabelled, UnlabelledSet};
 use crate::model::Model;
 use crate::train::{self, Trained};
+use tch::{Kind, Tensor};
 
 pub(super) fn run(stage: &Adapt, context: &mut Context<'_>) -> Result<Ended, StageError> {
     check(stage)?;
@@ -34,10 +35,10 @@ fn adapt(
     let names = [stage.source.domain(), stage.target.domain()];
     let mut model = split(model, &names, &stage.specific)?;
     let seed = context.job.seed;
-    let classes = model.network().classes().map_err(unfit)?;
-    let features = feature_count(&model)?;
-    let transfer = Transfer::new(&stage.method, features, classes, seed, model.device());
-    check_batches(stage, transfer.as_ref(), source.train.len(), target.train.len())?;
+    let learner = learner(stage, &model, feature_count(&model)?, seed)?;
+    check_batches(stage, learner.smallest_batch(), source.train.len(), target.train.len())?;
+    check_values(stage, &target.train)?;
+    learner.freeze(&mut model)?;
     let domains = Domains {
         names: &names,
         source: &source.train,
@@ -47,7 +48,7 @@ fn adapt(
     };
     let start = train::evaluate(&model, &target.test, Some(TARGET));
     let start = start.named(&names[TARGET], Split::Test.as_str());
-    let mut objective = Adaptation::new(stage, domains, transfer, seed).starting_at(start);
+    let mut objective = Adaptation::new(stage, domains, learner, seed).starting_at(start);
     let trained = train::train(context, &mut model, &stage.training(), &mut objective)?;
     let Trained::Done { epoch } = trained else { return Ok(Ended::Stopped) };
     context.measure(&model, &source.test, &names[SOURCE], epoch);
@@ -130,11 +131,10 @@ fn feature_count(model: &Model) -> Result<u32, StageError> {
 
 fn check_batches(
     stage: &Adapt,
-    transfer: Option<&Transfer>,
+    needed: u32,
     source: usize,
     target: usize,
 ) -> Result<(), StageError> {
-    let needed = transfer.map_or(0, Transfer::smallest_batch);
     for (role, data, images) in
         [("source", &stage.source, source), ("target", &stage.target, target)]
     {
@@ -148,6 +148,19 @@ fn check_batches(
         }
     }
     Ok(())
+}
+
+/// Numbers of words cannot be perturbed.
+fn check_values(stage: &Adapt, target: &Unlabelled) -> Result<(), StageError> {
+    let is_integer = |inputs: Tensor| inputs.kind() == Kind::Int64;
+    if stage.method.perturbation().is_none() || !target.in_order().next().is_some_and(is_integer) {
+        return Ok(());
+    }
+    Err(StageError::Unfit(format!(
+        "method `{}` perturbs the examples of `{}`, and numbers of words cannot be; choose another method, or `bags` of words",
+        stage.method.name(),
+        stage.target.domain()
+    )))
 }
 
 fn unfit(error: impl std::fmt::Display) -> StageError {
@@ -167,7 +180,7 @@ mod tests {
     use graftwork::protocol::{Event, Job, Point};
     use rand::RngExt;
     use serde_json::json;
-    use tch::{Device, Kind, Tensor};
+    use tch::Device;
 
     use super::super::Recorder;
     use super::*;
@@ -175,8 +188,24 @@ mod tests {
     use crate::train::{Objective, Step};
     use crate::{checkpoint, random};
 
-    const METHODS: [&str; 9] =
-        ["source-only", "dann", "coral", "mmd", "mcc", "cdan", "jan", "ddc", "entropy"];
+    const METHODS: [&str; 16] = [
+        "source-only",
+        "dann",
+        "coral",
+        "mmd",
+        "mcc",
+        "cdan",
+        "jan",
+        "ddc",
+        "entropy",
+        "adabn",
+        "mcd",
+        "adda",
+        "tent",
+        "shot",
+        "pseudo-labels",
+        "mean-teacher",
+    ];
 
     /// Images of three classes, 6×6: a bright quarter on noise. The target's are paler.
     fn images(name: &str, n: usize, bright: u8) -> Images {
@@ -452,7 +481,8 @@ mod tests {
             target: &target.train,
             target_validation: &target.val,
         };
-        let mut objective = Adaptation::new(&stage, domains, None, 3);
+        let learner = learner(&stage, &model, 8, 3).unwrap();
+        let mut objective = Adaptation::new(&stage, domains, learner, 3);
         objective.begin_epoch(1);
         let step = Step { epoch: 1, index: 0, total: 1 };
         objective.loss(&model, &step).total.backward();

@@ -47,6 +47,26 @@ pub trait Objective {
     /// The loss of the next batch.
     fn loss(&mut self, model: &Model, step: &Step) -> Terms;
 
+    /// Updates of a step, each by the gradients of a loss of its own: the first by that of
+    /// [`Objective::loss`], the others by those of [`Objective::further`].
+    fn rounds(&self) -> u32 {
+        1
+    }
+
+    /// The loss of a further update of the same step, by its number from 1. What it names is recorded
+    /// beside what the step's loss names.
+    fn further(&mut self, model: &Model, step: &Step, round: u32) -> Terms {
+        let _ = (model, step);
+        unreachable!("no update {round} was announced")
+    }
+
+    /// Whether a further update leaves the parameters of a node as they are, although its loss depends on
+    /// them.
+    fn spares(&self, round: u32, node: Node) -> bool {
+        let _ = (round, node);
+        false
+    }
+
     /// Values that are recorded at step 0, unless the stage is resumed.
     fn before(&mut self, model: &Model) -> Vec<(String, f64)> {
         let _ = model;
@@ -61,10 +81,14 @@ pub trait Objective {
     /// epoch and early stopping go by, as [`Objective::validate`] returns them.
     fn selection(&self) -> (String, String);
 
-    /// A network besides the stage's own, trained by the same optimizer and saved with the progress
-    /// only: DANN's domain classifier.
+    /// A network besides the stage's own that is saved with the progress only: DANN's domain classifier.
     fn auxiliary(&mut self) -> Option<&mut Model> {
         None
+    }
+
+    /// Whether the same optimizer trains the auxiliary network.
+    fn trains_auxiliary(&self) -> bool {
+        true
     }
 
     /// Looks at the gradients of a batch before the optimizer's step, without gradients of its own: the scores of
@@ -79,6 +103,20 @@ pub trait Objective {
     fn after_step(&mut self, model: &mut Model, learning_rate: f64, optimizer: &Optimizer) {
         let _ = (model, learning_rate, optimizer);
     }
+
+    /// Changes the network that is kept, once training is over: the statistics of `AdaBN`.
+    fn finish(&mut self, model: &mut Model) {
+        let _ = model;
+    }
+}
+
+/// A node of one of the networks that are trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Node {
+    /// Of the stage's own, by its index.
+    Own(usize),
+    /// Of the auxiliary network, by its index.
+    Auxiliary(usize),
 }
 
 /// Where in the stage a batch is.
@@ -226,6 +264,14 @@ fn set_precision(context: &mut Context<'_>, model: &mut Model, precision: Precis
     }
 }
 
+/// An optimizer of what is trained.
+fn new_optimizer(training: &Training, model: &Model, objective: &mut dyn Objective) -> Optimizer {
+    let trained = objective.trains_auxiliary();
+    let auxiliary = objective.auxiliary().filter(|_| trained);
+    let factors = &training.learning_rate_factors;
+    Optimizer::new(&training.optimizer, factors, model, auxiliary.as_deref())
+}
+
 /// The least time between two progress events.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(300);
 
@@ -259,13 +305,7 @@ impl<'a, 'c> Loop<'a, 'c> {
         objective: &'a mut dyn Objective,
         options: Options,
     ) -> Result<Self, StageError> {
-        let auxiliary = objective.auxiliary();
-        let optimizer = Optimizer::new(
-            &training.optimizer,
-            &training.learning_rate_factors,
-            model,
-            auxiliary.as_deref(),
-        );
+        let optimizer = new_optimizer(training, model, objective);
         let steps_per_epoch = objective.steps_per_epoch();
         let plan = Plan {
             seed: context.job.seed,
@@ -318,13 +358,7 @@ impl<'a, 'c> Loop<'a, 'c> {
                 self.context.recorder.log(&format!(
                     "starts anew: progress.safetensors of an earlier attempt cannot be used: {reason}"
                 ));
-                let auxiliary = self.objective.auxiliary();
-                self.optimizer = Optimizer::new(
-                    &self.training.optimizer,
-                    &self.training.learning_rate_factors,
-                    self.model,
-                    auxiliary.as_deref(),
-                );
+                self.optimizer = new_optimizer(self.training, self.model, self.objective);
                 false
             }
         }
@@ -355,6 +389,7 @@ impl<'a, 'c> Loop<'a, 'c> {
         if let Some(best) = &self.best {
             best.restore(self.model);
         }
+        self.objective.finish(self.model);
         self.show(0);
         let kept = self.history.kept(self.training.keep, self.epoch);
         if self.training.keep != Keep::Last {
@@ -408,18 +443,49 @@ impl<'a, 'c> Loop<'a, 'c> {
             sparsifier.exchange(step.index, self.model, &mut self.optimizer, &gradients);
             return Ok(terms);
         }
-        let mut gradients = self.optimizer.masked(gradients, self.model, auxiliary.as_deref());
-        if let Some(largest) = self.training.clip_norm {
-            optimizer::clip(&mut gradients, largest);
-        }
+        let gradients = self.bounded(gradients);
         no_grad(|| self.objective.before_step(self.model, &gradients, &self.optimizer));
-        let auxiliary = self.objective.auxiliary();
-        self.optimizer.step(&gradients, learning_rate, self.model, auxiliary);
+        self.optimizer.step(&gradients, learning_rate, self.model, self.objective.auxiliary());
+        for round in 1..self.objective.rounds() {
+            terms.named.extend(self.further(step, round, learning_rate));
+        }
         no_grad(|| self.objective.after_step(self.model, learning_rate, &self.optimizer));
         if let Some(sparsifier) = &self.sparsifier {
             sparsifier.after_steps(step.index + 1, self.model, &mut self.optimizer)?;
         }
         Ok(terms)
+    }
+
+    /// Gradients under the masks, no longer together than they may be.
+    fn bounded(&mut self, gradients: Vec<Option<Tensor>>) -> Vec<Option<Tensor>> {
+        let auxiliary = self.objective.auxiliary();
+        let mut gradients = self.optimizer.masked(gradients, self.model, auxiliary.as_deref());
+        if let Some(largest) = self.training.clip_norm {
+            optimizer::clip(&mut gradients, largest);
+        }
+        gradients
+    }
+
+    /// A further update of a step; what its loss names.
+    fn further(
+        &mut self,
+        step: &Step,
+        round: u32,
+        learning_rate: f64,
+    ) -> Vec<(&'static str, Tensor)> {
+        let terms = self.objective.further(self.model, step, round);
+        let auxiliary = self.objective.auxiliary();
+        let mut gradients =
+            self.optimizer.dense_gradients(&terms.total, self.model, auxiliary.as_deref());
+        let nodes = self.optimizer.nodes(self.model, auxiliary.as_deref());
+        for (gradient, node) in gradients.iter_mut().zip(nodes) {
+            if self.objective.spares(round, node) {
+                *gradient = None;
+            }
+        }
+        let gradients = self.bounded(gradients);
+        self.optimizer.step(&gradients, learning_rate, self.model, self.objective.auxiliary());
+        terms.named
     }
 
     /// Chooses by the validation values, among the epochs at whose end the network is as sparse as it shall

@@ -9,6 +9,7 @@ use graftwork::network::most_exact;
 use indexmap::IndexMap;
 use tch::{Kind, Tensor, no_grad};
 
+use super::Node;
 use crate::model::{Model, Parameter};
 
 /// An optimizer with its state.
@@ -129,6 +130,15 @@ impl Optimizer {
             })
         });
         masked.collect()
+    }
+
+    /// The nodes whose parameters the gradients are of, in their order.
+    pub fn nodes(&self, model: &Model, auxiliary: Option<&Model>) -> Vec<Node> {
+        let node = |slot: &Slot| {
+            let node = slot.parameter(model, auxiliary).node;
+            if slot.auxiliary { Node::Auxiliary(node) } else { Node::Own(node) }
+        };
+        self.slots.iter().map(node).collect()
     }
 
     /// Of [`Optimizer::dense_gradients`] that of a parameter of the network.

@@ -99,6 +99,27 @@ pub enum Method {
     Ddc(Ddc),
     /// Minimises the entropy of the target's predictions (Grandvalet & Bengio 2005).
     Entropy(ConditionalEntropy),
+    /// Trains on the source alone, and at the end gives batch-norm the statistics of the target's training
+    /// examples (`AdaBN`, Li et al. 2018).
+    Adabn(Adabn),
+    /// Two classifiers disagree on the target as far as they can, the features as little as they can (MCD, Saito
+    /// et al. 2018). The network keeps its own classifier; the second starts anew.
+    Mcd(Mcd),
+    /// Trains the features on the target so that a domain classifier takes them for those of the network as it
+    /// came (ADDA, Tzeng et al. 2017). The last layer stays as it is.
+    Adda(Adda),
+    /// Minimises the entropy on the target by the scales and shifts of batch-norm alone, without the source
+    /// (TENT, Wang et al. 2021).
+    Tent(Tent),
+    /// Makes the target's predictions sure and diverse, and likely by pseudo-labels of the nearest class centre,
+    /// without the source (SHOT, Liang et al. 2020). The last layer stays as it is.
+    Shot(Shot),
+    /// Trains on perturbed target examples with the labels that the network gives them unperturbed, where it is
+    /// sure (`FixMatch`, Sohn et al. 2020).
+    PseudoLabels(PseudoLabels),
+    /// Makes predictions for perturbed target examples agree with those of a mean of the networks so far
+    /// (self-ensembling, French et al. 2018).
+    MeanTeacher(MeanTeacher),
 }
 
 impl Method {
@@ -107,11 +128,45 @@ impl Method {
     /// The least entropy, of predictions that are all the same, has the greatest neighbourhood density, too.
     pub fn optimises(&self, validator: Validator) -> bool {
         match self {
-            Self::Entropy(_) => validator != Validator::SourceAccuracy,
-            Self::Mcc(_) => {
+            Self::Entropy(_) | Self::Tent(_) => validator != Validator::SourceAccuracy,
+            Self::Mcc(_) | Self::Shot(_) | Self::PseudoLabels(_) => {
                 !matches!(validator, Validator::SourceAccuracy | Validator::NeighbourhoodDensity)
             }
             _ => false,
+        }
+    }
+
+    /// Whether it adds a term to the loss on the source's labels; the others have a loss of their own, or none.
+    pub fn has_task_loss(&self) -> bool {
+        !matches!(self, Self::Adda(_) | Self::Tent(_) | Self::Shot(_))
+    }
+
+    /// Whether each step sends a batch of both domains through the network, so that they may go as one.
+    pub fn compares_batches(&self) -> bool {
+        matches!(
+            self,
+            Self::Dann(_)
+                | Self::Coral(_)
+                | Self::Mmd(_)
+                | Self::Mcc(_)
+                | Self::Cdan(_)
+                | Self::Jan(_)
+                | Self::Ddc(_)
+                | Self::Entropy(_)
+        )
+    }
+
+    /// Whether it works by batch-norm alone.
+    pub fn needs_batch_norm(&self) -> bool {
+        matches!(self, Self::Adabn(_) | Self::Tent(_))
+    }
+
+    /// How it perturbs the target's examples, where it does.
+    pub fn perturbation(&self) -> Option<&Perturbation> {
+        match self {
+            Self::PseudoLabels(settings) => Some(&settings.perturb),
+            Self::MeanTeacher(settings) => Some(&settings.perturb),
+            _ => None,
         }
     }
 
@@ -127,6 +182,13 @@ impl Method {
             Self::Jan(_) => "jan",
             Self::Ddc(_) => "ddc",
             Self::Entropy(_) => "entropy",
+            Self::Adabn(_) => "adabn",
+            Self::Mcd(_) => "mcd",
+            Self::Adda(_) => "adda",
+            Self::Tent(_) => "tent",
+            Self::Shot(_) => "shot",
+            Self::PseudoLabels(_) => "pseudo-labels",
+            Self::MeanTeacher(_) => "mean-teacher",
         }
     }
 }
@@ -308,5 +370,134 @@ pub struct ConditionalEntropy {
 impl Default for ConditionalEntropy {
     fn default() -> Self {
         Self { weight: 0.1, gamma: 0.0 }
+    }
+}
+
+/// The `adabn` method has no settings.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Adabn {}
+
+/// Settings of `mcd`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Mcd {
+    /// Updates of the features against the discrepancy in each step.
+    #[schemars(range(min = 1))]
+    pub feature_updates: u32,
+}
+
+impl Default for Mcd {
+    fn default() -> Self {
+        Self { feature_updates: 4 }
+    }
+}
+
+/// Settings of `adda`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Adda {
+    /// Units of the domain classifier's hidden layer.
+    #[schemars(range(min = 1))]
+    pub hidden: u32,
+}
+
+impl Default for Adda {
+    fn default() -> Self {
+        Self { hidden: 100 }
+    }
+}
+
+/// The `tent` method has no settings.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Tent {}
+
+/// Settings of `shot`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Shot {
+    /// Weight of the cross-entropy with the pseudo-labels, which are made anew before every epoch.
+    #[schemars(range(min = 0.0))]
+    pub pseudo_labels: f64,
+}
+
+impl Default for Shot {
+    fn default() -> Self {
+        Self { pseudo_labels: 0.3 }
+    }
+}
+
+/// Settings of `pseudo-labels`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct PseudoLabels {
+    /// An example counts where its largest probability is at least this, in 0..=1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub threshold: f64,
+    /// Weight of the cross-entropy on the target.
+    #[schemars(range(min = 0.0))]
+    pub weight: f64,
+    /// How the examples are perturbed that the labels are for.
+    pub perturb: Perturbation,
+}
+
+impl Default for PseudoLabels {
+    fn default() -> Self {
+        Self { threshold: 0.95, weight: 1.0, perturb: Perturbation::default() }
+    }
+}
+
+/// Settings of `mean-teacher`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct MeanTeacher {
+    /// Share of the mean that stays at a step; the rest is the network's, in 0..1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub decay: f64,
+    /// An example counts where the teacher's largest probability is at least this, in 0..=1.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub threshold: f64,
+    /// Weight of the mean square difference of the probabilities.
+    #[schemars(range(min = 0.0))]
+    pub weight: f64,
+    /// Weight, before the other, of the cross-entropy between the mean prediction of a batch and equal classes.
+    #[schemars(range(min = 0.0))]
+    pub balance: f64,
+    /// How examples are perturbed, for the network and for the teacher each in its own way.
+    pub perturb: Perturbation,
+}
+
+impl Default for MeanTeacher {
+    fn default() -> Self {
+        Self {
+            decay: 0.99,
+            threshold: 0.968,
+            weight: 3.0,
+            balance: 0.005,
+            perturb: Perturbation::default(),
+        }
+    }
+}
+
+/// Random changes of examples that leave their class (French et al. 2018, section 4.1 on small images).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Perturbation {
+    /// Of images: standard deviation of what is added to each value of the identity matrix that maps their
+    /// places, which turns, stretches and shears them.
+    #[schemars(range(min = 0.0))]
+    pub affine: f64,
+    /// Of images: largest shift down or up, and left or right, pixels.
+    #[schemars(range(min = 0.0))]
+    pub shift: f64,
+    /// Standard deviation of the noise that is added to each input value, once it is normalised.
+    #[schemars(range(min = 0.0))]
+    pub noise: f64,
+}
+
+impl Default for Perturbation {
+    fn default() -> Self {
+        Self { affine: 0.1, shift: 2.0, noise: 0.1 }
     }
 }

@@ -24,8 +24,8 @@ pub mod template;
 mod train;
 
 pub use adapt::{
-    Adapt, Bandwidth, Cdan, ConditionalEntropy, Coral, Dann, Ddc, Estimator, Mcc, Method, Mmd,
-    SourceOnly, Validator,
+    Adabn, Adapt, Adda, Bandwidth, Cdan, ConditionalEntropy, Coral, Dann, Ddc, Estimator, Mcc, Mcd,
+    MeanTeacher, Method, Mmd, Perturbation, PseudoLabels, Shot, SourceOnly, Tent, Validator,
 };
 pub use claim::{Claim, Comparison, Results};
 pub use command::Command;
