@@ -3,12 +3,15 @@
 use super::fault::{Code, Fault, list};
 use super::networks::{Site, with_classes};
 use super::spec::{Adapt, Content, Data, Keep, Validator};
-use crate::network::Network;
+use crate::network::{Network, Op};
 
 /// What an adaptation asks for that cannot be.
 pub(super) fn check(site: &Site<'_>, adapt: &Adapt, faults: &mut Vec<Fault>) {
     faults.extend(one_domain(site, adapt));
     faults.extend(joint_and_specific(site, adapt));
+    faults.extend(joint_for_nothing(site, adapt));
+    faults.extend(loss_for_nothing(site, adapt));
+    faults.extend(perturbed_words(site, adapt));
     faults.extend(nothing_to_select(site, adapt));
     faults.extend(optimised(site, adapt));
 }
@@ -54,6 +57,65 @@ fn joint_and_specific(site: &Site<'_>, adapt: &Adapt) -> Option<Fault> {
     let fault = fault.label("one batch of both domains");
     let fault = fault.note(site.sources, site.key(&["specific"]), "layers of each domain's own");
     Some(fault.help("leave out `joint-batches` or `specific`"))
+}
+
+/// A method that has no two batches at once cannot send them as one.
+fn joint_for_nothing(site: &Site<'_>, adapt: &Adapt) -> Option<Fault> {
+    if !adapt.joint_batches || adapt.method.compares_batches() {
+        return None;
+    }
+    let message = format!(
+        "`joint-batches` sends both domains as one batch, and `{}` sends each by itself",
+        adapt.method.name()
+    );
+    let fault = site.fault(Code::Contradiction, site.key(&["joint-batches"]), &message);
+    let fault = fault.label("does nothing here");
+    let fault = fault.note(site.sources, site.choice(&["method"]), "the method");
+    Some(fault.help("leave out `joint-batches`"))
+}
+
+/// A method that does not learn the source's labels has no loss on them.
+fn loss_for_nothing(site: &Site<'_>, adapt: &Adapt) -> Option<Fault> {
+    if adapt.method.has_task_loss() || !site.is_stated(&["loss"]) {
+        return None;
+    }
+    let message = format!(
+        "`loss` is that on the source's labels, and `{}` does not learn them",
+        adapt.method.name()
+    );
+    let fault = site.fault(Code::Contradiction, site.choice(&["loss"]), &message);
+    let fault = fault.label("does nothing here");
+    let fault = fault.note(site.sources, site.choice(&["method"]), "the method");
+    Some(fault.help("leave out `loss`, and set it in the stage that learns the source's labels"))
+}
+
+/// Numbers of words are no quantities.
+fn perturbed_words(site: &Site<'_>, adapt: &Adapt) -> Option<Fault> {
+    adapt.method.perturbation()?;
+    let Content::Texts(_) = adapt.target.content() else { return None };
+    let message = format!(
+        "`{}` perturbs the target's examples, and numbers of words cannot be",
+        adapt.method.name()
+    );
+    let fault = site.fault(Code::Contradiction, site.choice(&["method"]), &message);
+    let fault = fault.label("adds noise to its examples");
+    let fault = fault.note(site.sources, site.choice(&["target"]), "numbers of words");
+    Some(fault.help("choose another method, such as `mcc`, or data that counts words"))
+}
+
+/// A method that works by batch-norm needs one.
+pub(super) fn batch_norm(site: &Site<'_>, adapt: &Adapt, from: Option<&Network>) -> Option<Fault> {
+    let network = from.filter(|network| !network.is_program())?;
+    let has_norm = network.nodes.iter().any(|node| matches!(node.op, Op::BatchNorm(_)));
+    if !adapt.method.needs_batch_norm() || has_norm {
+        return None;
+    }
+    let method = adapt.method.name();
+    let message = format!("`{method}` works by batch-norm, and the network has none");
+    let fault = site.fault(Code::Contradiction, site.choice(&["method"]), &message);
+    let fault = fault.label("has nothing to adapt");
+    let fault = fault.note(site.sources, site.value(&["from"]), "no `batch-norm` in its network");
+    Some(fault.help("give the network `batch-norm` layers, or choose another method"))
 }
 
 /// `select` is what `keep = "best"` goes by, and nothing else does.

@@ -107,6 +107,7 @@ pub(super) fn analyse(
                 faults.push(fault);
             } else {
                 adapting::classes(site, adapt, from.as_deref(), faults);
+                faults.extend(adapting::batch_norm(site, adapt, from.as_deref()));
                 let both = [("source", &adapt.source), ("target", &adapt.target)].into_iter();
                 faults.extend(both.filter_map(|(key, data)| fits(key, data, from.as_deref())));
             }

@@ -53,7 +53,7 @@ fn channel_mean(
     f: &dyn Fn(Tensor) -> Tensor,
 ) -> Tensor {
     no_grad(|| {
-        let (mut sum, mut count) = (Tensor::zeros([1], (Kind::Double, model.device())), 0);
+        let (mut sum, mut count) = (Tensor::zeros([], (Kind::Double, model.device())), 0);
         for inputs in target.in_order() {
             let (_, mut tapped) = model.forward_with(&inputs, Mode::Eval, Some(TARGET), &[node]);
             let values = f(tapped.pop().expect("one node was tapped").to_kind(Kind::Double));
@@ -61,7 +61,7 @@ fn channel_mean(
             count += values.numel() as i64 / channels;
             let others: Vec<i64> =
                 (0..values.dim() as i64).filter(|&dimension| dimension != 1).collect();
-            sum += values.sum_dim_intlist(others.as_slice(), false, Kind::Double);
+            sum = sum + values.sum_dim_intlist(others.as_slice(), false, Kind::Double);
         }
         sum / count as f64
     })

@@ -123,3 +123,32 @@ pub fn discrepancy(logits: &[Tensor; 2]) -> Tensor {
     let kind = first.kind();
     (first.softmax(-1, kind) - second.softmax(-1, kind)).abs().mean(None::<Kind>)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assert_close, batch, check_gradient, matrix};
+    use super::*;
+
+    #[test]
+    fn two_classifiers_disagree_as_computed_by_hand() {
+        // (|.7 − .4| + |.3 − .6|) / 2.
+        let logits = [&[0.7, 0.3], &[0.4, 0.6]].map(|p: &[f64; 2]| matrix(&[p]).log());
+        assert_close(&discrepancy(&logits), 0.3, 1e-12);
+    }
+
+    #[test]
+    fn equal_classifiers_agree_and_opposite_ones_disagree_most() {
+        let logits = batch(6, 4, 0.3);
+        assert_close(&discrepancy(&[logits.copy(), logits]), 0.0, 0.0);
+        let opposite = [matrix(&[&[900.0, 0.0]]), matrix(&[&[0.0, 900.0]])];
+        assert_close(&discrepancy(&opposite), 1.0, 1e-12);
+    }
+
+    #[test]
+    fn gradients_agree_with_differences() {
+        let other = batch(5, 4, 0.9);
+        check_gradient(&batch(5, 4, 0.2), |logits| {
+            discrepancy(&[logits.shallow_clone(), other.shallow_clone()])
+        });
+    }
+}

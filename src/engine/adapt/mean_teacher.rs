@@ -109,3 +109,80 @@ pub fn imbalance(predicted: &Tensor) -> Tensor {
     let binary = mean.log() * equal + others.log() * (1.0 - equal);
     -binary.sum(None::<Kind>)
 }
+
+#[cfg(test)]
+mod tests {
+    use graftwork::network::Network;
+    use graftwork::network::op::Linear;
+    use tch::Device;
+
+    use super::super::testing::{assert_close, batch, check_gradient, matrix};
+    use super::*;
+
+    #[test]
+    fn the_inconsistency_is_the_one_computed_by_hand() {
+        // Row by row (.1² + .1²)/2 = .01 and (.3² + .3²)/2 = .09; of the second row alone .09/2.
+        let predicted = matrix(&[&[0.8, 0.2], &[0.3, 0.7]]);
+        let expected = matrix(&[&[0.9, 0.1], &[0.6, 0.4]]);
+        let all = Tensor::from_slice(&[1.0, 1.0]);
+        assert_close(&inconsistency(&predicted, &expected, &all), 0.05, 1e-12);
+        let second = Tensor::from_slice(&[0.0, 1.0]);
+        assert_close(&inconsistency(&predicted, &expected, &second), 0.045, 1e-12);
+    }
+
+    #[test]
+    fn the_imbalance_is_the_one_computed_by_hand() {
+        // Mean (½, ½): 2 ln 2. Mean (.8, .2): −(½ ln .8 + ½ ln .2) twice, −ln .16.
+        let equal = matrix(&[&[1.0, 0.0], &[0.0, 1.0]]);
+        assert_close(&imbalance(&equal), 2.0 * 2f64.ln(), 1e-12);
+        assert_close(&imbalance(&matrix(&[&[0.8, 0.2]])), -(0.16f64.ln()), 1e-12);
+    }
+
+    #[test]
+    fn equal_classes_are_least_unequal() {
+        let equal = imbalance(&matrix(&[&[0.25, 0.25, 0.25, 0.25]])).double_value(&[]);
+        for shift in [0.1, 0.5, 1.2, 2.3] {
+            let other = imbalance(&batch(6, 4, shift).softmax(-1, Kind::Double));
+            assert!(other.double_value(&[]) > equal, "{shift}");
+        }
+    }
+
+    #[test]
+    fn gradients_agree_with_differences() {
+        let expected = batch(5, 4, 0.8).softmax(-1, Kind::Double);
+        let counts = Tensor::from_slice(&[1.0, 0.0, 1.0, 1.0, 0.0]);
+        check_gradient(&batch(5, 4, 0.2), |logits| {
+            let predicted = logits.softmax(-1, Kind::Double);
+            inconsistency(&predicted, &expected, &counts) + imbalance(&predicted)
+        });
+    }
+
+    #[test]
+    fn the_teacher_is_an_exponential_mean() {
+        let network = || {
+            let mut network = Network::new("linear", &[2]);
+            network.push("fc1", Linear::new(2, 2));
+            Model::new(network, 5, Device::Cpu)
+        };
+        let fill = |model: &Model, value: f64| {
+            no_grad(|| {
+                for parameter in model.params().values() {
+                    let _ = parameter.value.shallow_clone().fill_(value);
+                }
+            });
+        };
+        let model = network();
+        fill(&model, 1.0);
+        let settings = spec::MeanTeacher { decay: 0.75, ..spec::MeanTeacher::default() };
+        let mut method = MeanTeacher::new(&settings, spec::Loss::default(), &model, 0);
+        fill(&model, 5.0);
+        // 1, then 1 + ¼·4 = 2, then 2 + ¼·3 = 2.75.
+        for expected in [2.0, 2.75] {
+            no_grad(|| method.after_step(&model));
+            for parameter in method.teacher.params().values() {
+                let error = (&parameter.value - expected).abs().max().double_value(&[]);
+                assert!(error < 1e-6, "{error}");
+            }
+        }
+    }
+}

@@ -11,7 +11,7 @@ use crate::train::{Step, Terms};
 
 /// A method of the kind, or none: then the target is not looked at.
 #[derive(Debug)]
-pub struct Pairwise {
+pub(super) struct Pairwise {
     transfer: Option<Transfer>,
     task: Loss,
     joint_batches: bool,
@@ -19,7 +19,7 @@ pub struct Pairwise {
 
 impl Pairwise {
     /// - `joint_batches`: whether both domains go through the network as one batch
-    pub fn new(transfer: Option<Transfer>, task: Loss, joint_batches: bool) -> Self {
+    pub(super) fn new(transfer: Option<Transfer>, task: Loss, joint_batches: bool) -> Self {
         Self { transfer, task, joint_batches }
     }
 }

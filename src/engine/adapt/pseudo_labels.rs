@@ -67,3 +67,39 @@ pub fn loss(logits: &Tensor, labels: &Tensor, counts: &Tensor) -> Tensor {
     let of_rows = logits.cross_entropy_loss::<&Tensor>(labels, None, Reduction::None, -100, 0.0);
     (of_rows * counts).mean(None::<Kind>)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assert_close, batch, check_gradient, matrix};
+    use super::*;
+
+    #[test]
+    fn a_row_counts_from_the_threshold_on() {
+        let logits = matrix(&[&[0.96, 0.04], &[0.9, 0.1], &[0.02, 0.98]]).log();
+        let (labels, sure) = labels(&logits, 0.95);
+        assert_eq!(Vec::<i64>::try_from(labels).unwrap(), [0, 0, 1]);
+        assert_eq!(Vec::<f64>::try_from(sure).unwrap(), [1.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn the_loss_is_divided_by_all_rows() {
+        // −(ln .5 + ln .25) / 3.
+        let logits = matrix(&[&[0.5, 0.5], &[0.1, 0.9], &[0.75, 0.25]]).log();
+        let labels = Tensor::from_slice(&[0i64, 0, 1]);
+        let counts = Tensor::from_slice(&[1.0, 0.0, 1.0]);
+        assert_close(&loss(&logits, &labels, &counts), 8f64.ln() / 3.0, 1e-12);
+    }
+
+    #[test]
+    fn rows_that_do_not_count_have_no_gradient() {
+        let counts = Tensor::from_slice(&[1.0, 0.0, 1.0, 0.0]);
+        let labels = Tensor::from_slice(&[2i64, 1, 0, 0]);
+        let logits = batch(4, 3, 0.6).set_requires_grad(true);
+        loss(&logits, &labels, &counts).backward();
+        let sums = logits.grad().abs().sum_dim_intlist([1i64].as_slice(), false, Kind::Double);
+        let sums = Vec::<f64>::try_from(sums).unwrap();
+        assert!(sums[0] > 0.0 && sums[2] > 0.0, "{sums:?}");
+        assert!(sums[1].abs() + sums[3].abs() <= 0.0, "{sums:?}");
+        check_gradient(&batch(4, 3, 0.6), |logits| loss(logits, &labels, &counts));
+    }
+}

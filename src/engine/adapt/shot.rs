@@ -106,3 +106,47 @@ pub fn pseudo_labels(features: &Tensor, probabilities: &Tensor) -> Tensor {
 fn unit(rows: &Tensor) -> Tensor {
     rows / rows.norm_scalaropt_dim(2.0, [1i64].as_slice(), true).clamp_min(1e-12)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{assert_close, batch, check_gradient, matrix};
+    use super::*;
+
+    #[test]
+    fn the_information_is_the_one_computed_by_hand() {
+        // Sure and diverse: 0 − ln 2. Else (.500402 + .610864) / 2 − H(.55, .45) = .555633 − .688139.
+        let sure = matrix(&[&[900.0, 0.0], &[0.0, 900.0]]);
+        assert_close(&information_loss(&sure), -(2f64.ln()), 1e-12);
+        let logits = matrix(&[&[0.8, 0.2], &[0.3, 0.7]]).log();
+        assert_close(&information_loss(&logits), -0.132_505, 1e-6);
+    }
+
+    #[test]
+    fn predictions_that_are_all_the_same_tell_nothing() {
+        let row = batch(1, 5, 0.4);
+        assert_close(&information_loss(&row.expand([7, 5], false)), 0.0, 1e-12);
+    }
+
+    #[test]
+    fn the_information_has_the_gradient_of_differences() {
+        check_gradient(&batch(6, 4, 0.2), information_loss);
+    }
+
+    /// Reference, the authors' labelling in Python on the same numbers:
+    /// `fea = cat(f, 1) / norm; c = P.T @ fea / P.sum(0); l = argmin cosine distance; a = eye(K)[l];
+    /// c = a.T @ fea / a.sum(0); l = argmin cosine distance`. The first pass gives 1 0 0 2 2 1 0 0 2 2 1 0.
+    #[test]
+    fn labels_are_those_of_the_nearest_centre_after_one_more_pass() {
+        let probabilities = (batch(12, 3, 0.9) * 2.0).softmax(-1, Kind::Double);
+        let labels = Vec::<i64>::try_from(pseudo_labels(&batch(12, 3, 0.4), &probabilities));
+        assert_eq!(labels.unwrap(), [1, 1, 0, 2, 2, 1, 1, 0, 2, 2, 1, 1]);
+    }
+
+    #[test]
+    fn a_class_that_nothing_is_near_has_no_centre() {
+        let features = matrix(&[&[1.0, 0.0], &[2.0, 0.1], &[0.0, 1.0]]);
+        let probabilities = matrix(&[&[0.9, 0.1, 0.0], &[0.8, 0.2, 0.0], &[0.1, 0.9, 0.0]]);
+        let labels = Vec::<i64>::try_from(pseudo_labels(&features, &probabilities)).unwrap();
+        assert_eq!(labels, [0, 0, 1]);
+    }
+}

@@ -411,3 +411,11 @@ fn a_transposed_convolution_is_the_gradient_of_a_convolution() {
         assert!(error < 1e-5, "kernel {kernel}, stride {stride}: {error}");
     }
 }
+
+#[test]
+fn a_network_goes_on_from_what_a_node_puts_out() {
+    let (model, images) = (model(), images(4));
+    let features = model.feature_node();
+    let (output, tapped) = model.forward_with(&images, Mode::Eval, None, &[features]);
+    assert!(model.forward_from(features, &tapped[0], Mode::Eval, None) == output);
+}
