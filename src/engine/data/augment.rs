@@ -1,9 +1,10 @@
 //! Random changes of training images, batched on the device.
 
-use graftwork::experiment::spec::Augment;
+use graftwork::experiment::spec::{Augment, RandomAffine};
 use rand::RngExt;
 use tch::{Device, Kind, Tensor};
 
+use super::affine::{self, Beyond};
 use super::labels::IGNORED;
 use super::set::BatchRecipe;
 use crate::random;
@@ -18,13 +19,18 @@ enum Change {
     Crop { padding: i64, rows: Tensor, columns: Tensor },
     /// Mirror where true; `[N]`.
     Flip(Tensor),
+    /// Warp by these maps, `[N, 2, 3]`.
+    Affine(Tensor),
 }
 
 impl Changes {
     /// Each change has its own random stream, so that adding one leaves the others' draws.
+    ///
+    /// - shape: that of the examples, those of images `[channels, height, width]`
     pub(super) fn draw(
         recipe: &BatchRecipe,
         n: usize,
+        shape: &[i64],
         seed: u64,
         epoch: u64,
         device: Device,
@@ -50,6 +56,13 @@ impl Changes {
                     let flips: Vec<bool> =
                         (0..n).map(|_| rng.random::<f64>() < flip.probability).collect();
                     Change::Flip(Tensor::from_slice(&flips).to_device(device))
+                }
+                Augment::RandomAffine(RandomAffine { deviation, shift }) => {
+                    let &[_, height, width] = shape else { unreachable!("images are augmented") };
+                    let mut rng = stream("random-affine");
+                    let size = [height, width];
+                    let maps = affine::maps(n as i64, size, *deviation, *shift, &mut rng);
+                    Change::Affine(maps.to_device(device))
                 }
             }
         };
@@ -82,8 +95,21 @@ impl Changes {
                 crop(&padded, *padding, &of_batch(rows), &of_batch(columns))
             }
             Change::Flip(flips) => flip(&pixels, &of_batch(flips)),
+            Change::Affine(maps) => warp(&pixels, padding_value, &of_batch(maps)),
         })
     }
+}
+
+/// Warps bytes. Those of images are interpolated; those of masks, whose padding is not black, are classes.
+fn warp(pixels: &Tensor, padding_value: u8, maps: &Tensor) -> Tensor {
+    let values = pixels.to_kind(Kind::Float);
+    let mut warped = if padding_value == 0 {
+        affine::warp(&values, maps, Beyond::Zero).round_()
+    } else {
+        let padding = f64::from(padding_value);
+        affine::warp_to_nearest(&(values - padding), maps) + padding
+    };
+    warped.clamp_(0, 255).to_kind(Kind::Uint8)
 }
 
 fn pad(pixels: &Tensor, padding: i64, value: u8) -> Tensor {

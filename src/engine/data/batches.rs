@@ -98,7 +98,7 @@ impl<'a> InputBatches<'a> {
             stored,
             numbers,
             order,
-            changes: Changes::draw(recipe, n, seed, epoch, stored.device()),
+            changes: Changes::draw(recipe, n, &stored.size()[1..], seed, epoch, stored.device()),
             batch_size: recipe.batch_size,
             step: 0,
             steps: recipe.steps(n),

@@ -11,6 +11,7 @@
 //! - [`Unlabelled`] and [`UnlabelledSet`] hold no labels. Unsupervised adaptation gets its target examples
 //!   through them.
 
+pub mod affine;
 mod augment;
 mod batches;
 mod images;

@@ -2,7 +2,8 @@
 
 use graftwork::dataset::{Images, Loaded, Part};
 use graftwork::experiment::spec::{
-    Augment, Data, DigitsOnPhotographs, HorizontalFlip, ImageOptions, Normalize, RandomCrop,
+    Augment, Data, DigitsOnPhotographs, HorizontalFlip, ImageOptions, Normalize, RandomAffine,
+    RandomCrop,
 };
 use tch::{Device, Kind, Tensor};
 
@@ -285,6 +286,48 @@ fn masks_change_as_their_images_and_what_is_padded_has_no_class() {
     }
     assert_eq!(seen, 10);
     assert!(padded > 0);
+}
+
+#[test]
+fn an_affine_change_takes_masks_where_it_takes_their_images() {
+    let affine = Augment::RandomAffine(RandomAffine { deviation: 0.1, shift: 1.5 });
+    let settings = DigitsOnPhotographs {
+        normalize: Normalize::Unit,
+        batch_size: 8,
+        augment: vec![affine],
+        ..Default::default()
+    };
+    let options = (Kind::Uint8, Device::Cpu);
+    let pixels = Tensor::full([40, 3, 6, 8], 100, options);
+    let data = Data::DigitsOnPhotographs(settings);
+    let numbers = Numbers::new(data.content(), &pixels, Device::Cpu);
+    let set = TrainSet::new(Set::new(pixels, Tensor::full([40, 6, 8], 7, options), numbers), &data);
+    let (mut beyond, mut within) = (0, 0);
+    for batch in set.batches(0, 1) {
+        let pixels = bytes(&batch.inputs.select(1, 0));
+        let labels = Vec::<i64>::try_from(batch.labels.view([-1])).unwrap();
+        for (pixel, label) in pixels.into_iter().zip(labels) {
+            // The nearest place is in the image where at least half is in each direction.
+            if label == i64::from(IGNORED) {
+                beyond += 1;
+                assert!(pixel <= 51, "{pixel}");
+            } else {
+                within += 1;
+                assert!(label == 7 && pixel >= 24, "{label}: {pixel}");
+            }
+        }
+    }
+    assert!(beyond > 50 && within > 1000, "{beyond} beyond, {within} within");
+}
+
+#[test]
+fn an_affine_change_of_nothing_leaves_every_byte() {
+    let still = Augment::RandomAffine(RandomAffine { deviation: 0.0, shift: 0.0 });
+    let epoch = |augment: Vec<Augment>| -> Vec<u8> {
+        let splits = splits(8, |options| options.augment = augment);
+        splits.train.batches(2, 3).flat_map(|batch| bytes(&batch.inputs)).collect()
+    };
+    assert_eq!(epoch(vec![still]), epoch(Vec::new()));
 }
 
 #[test]

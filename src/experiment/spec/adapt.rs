@@ -487,7 +487,7 @@ pub struct Perturbation {
     /// Of images: standard deviation of what is added to each value of the identity matrix that maps their
     /// places, which turns, stretches and shears them.
     #[schemars(range(min = 0.0))]
-    pub affine: f64,
+    pub deviation: f64,
     /// Of images: largest shift down or up, and left or right, pixels.
     #[schemars(range(min = 0.0))]
     pub shift: f64,
@@ -498,6 +498,6 @@ pub struct Perturbation {
 
 impl Default for Perturbation {
     fn default() -> Self {
-        Self { affine: 0.1, shift: 2.0, noise: 0.1 }
+        Self { deviation: 0.1, shift: 2.0, noise: 0.1 }
     }
 }

@@ -33,8 +33,8 @@ pub use data::{
     AllGroups, AmazonReviews, Augment, Batching, Beside, Category, Class, Colour, Content, Csv,
     Data, Digits, DigitsOnPhotographs, Features, Fsdd, Group, Groups, HorizontalFlip, ImageFolder,
     ImageOptions, LogMel, MaskFolder, MelNormalize, Newsgroups, Normalize, OnlyGroups, Pair,
-    PairPart, Photographs, RandomCrop, Raw, RowDomain, RowNormalize, Speaker, Split, TestColumn,
-    TestDrawn, TestRows, Weights,
+    PairPart, Photographs, RandomAffine, RandomCrop, Raw, RowDomain, RowNormalize, Speaker, Split,
+    TestColumn, TestDrawn, TestRows, Weights,
 };
 pub use import::Import;
 pub use model::{

@@ -81,8 +81,9 @@ fn the_epoch_of_the_best_mean_iou_is_kept() {
 #[test]
 fn a_stage_on_masks_that_was_stopped_and_resumed_gives_the_same_bytes() {
     let lab = lab();
-    let data =
-        scenes(&json!({"augment": [{"random-crop": {"padding": 3}}, {"horizontal-flip": {}}]}));
+    let augment =
+        json!([{"random-crop": {"padding": 3}}, {"horizontal-flip": {}}, {"random-affine": {}}]);
+    let data = scenes(&json!({ "augment": augment }));
     let stage = unet(&json!({"data": data, "epochs": 2}));
     let whole = lab.run("whole", &stage, &[]);
     let is_enough = |event: &Event| matches!(event, Event::Metrics(points) if points[0].step == 1);

@@ -48,6 +48,8 @@ pub enum Augment {
     RandomCrop(RandomCrop),
     /// Mirrors left and right.
     HorizontalFlip(HorizontalFlip),
+    /// Turns, stretches, shears and shifts; what comes in at an edge is black.
+    RandomAffine(RandomAffine),
 }
 
 /// Settings of `random-crop`.
@@ -71,6 +73,24 @@ pub struct HorizontalFlip {
 impl Default for HorizontalFlip {
     fn default() -> Self {
         Self { probability: 0.5 }
+    }
+}
+
+/// Settings of `random-affine` (French et al. 2018, section 4.1 on small images).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct RandomAffine {
+    /// Standard deviation of what is added to each value of the identity matrix that maps the places of an image.
+    #[schemars(range(min = 0.0))]
+    pub deviation: f64,
+    /// Largest shift down or up, and left or right, pixels.
+    #[schemars(range(min = 0.0))]
+    pub shift: f64,
+}
+
+impl Default for RandomAffine {
+    fn default() -> Self {
+        Self { deviation: 0.1, shift: 2.0 }
     }
 }
 

@@ -14,7 +14,7 @@ pub use amazon_reviews::{AmazonReviews, Category, Weights};
 pub use csv::{Csv, RowDomain, RowNormalize, TestColumn, TestDrawn, TestRows};
 pub use fsdd::{Features, Fsdd, LogMel, MelNormalize, Raw, Speaker};
 pub use image_folder::ImageFolder;
-pub use images::{Augment, HorizontalFlip, ImageOptions, Normalize, RandomCrop};
+pub use images::{Augment, HorizontalFlip, ImageOptions, Normalize, RandomAffine, RandomCrop};
 pub use mask_folder::MaskFolder;
 pub use newsgroups::{AllGroups, Class, Group, Groups, Newsgroups, OnlyGroups, Pair, PairPart};
 pub use own::Colour;
