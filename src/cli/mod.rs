@@ -9,6 +9,7 @@
     reason = "this room reads the environment and the clock for the others"
 )]
 
+mod adaptation;
 mod check;
 mod claims;
 mod completions;

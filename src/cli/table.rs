@@ -6,7 +6,7 @@ use indexmap::IndexMap;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::{Context, Outcome, claims, show};
+use super::{Context, Outcome, adaptation, claims, show};
 use crate::experiment::label;
 use crate::experiment::spec::Data;
 use crate::ledger::{AttemptId, Ledger, StageRecord, StageState, TrialResult};
@@ -52,6 +52,9 @@ pub(super) struct Args {
     /// Shows the file's claims in place of a table: what was measured, the figure of the source, the verdict
     #[arg(long, conflicts_with_all = ["stage", "metric", "rows", "cols", "filters", "baseline"])]
     claims: bool,
+    /// Shows each adaptation beside training on the source alone and training on the target's labels
+    #[arg(long, conflicts_with_all = ["claims", "stage", "metric", "rows", "cols", "filters", "baseline"])]
+    adaptation: bool,
     /// Form of the table
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -62,7 +65,8 @@ const EXAMPLES: &str = "Examples:
   graftwork table digits --stage tuned --rows criterion --cols sparsity --baseline magnitude
   graftwork table digits --metric val/loss --reduce best --format markdown
   graftwork table digits --metric accuracy,nonzero-params --where sparsity=0.9
-  graftwork table lottery-mnist --claims";
+  graftwork table lottery-mnist --claims
+  graftwork table adapt-digits --adaptation";
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Which {
@@ -92,6 +96,9 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     let format = if context.json { Format::Json } else { args.format };
     if args.claims {
         return claims::run(&args.experiment, format, context);
+    }
+    if args.adaptation {
+        return adaptation::run(&args.experiment, format, context);
     }
     let ledger = show::ledger(context)?;
     let experiment = show::experiment_name(&args.experiment)?;

@@ -7,8 +7,10 @@
 //! [`select`] decides which stages, metrics and axes are shown and says which values it needs; the
 //! caller fetches them. Nothing is averaged silently: a cell holds seeds and nothing else, axes that
 //! are asked for neither as rows nor as columns join the rows, and a checkpoint that several seeds
-//! share counts once. [`report`] shows one stage at length, [`claims`] what became of an experiment's claims. Pure: no file, no database, no clock.
+//! share counts once. [`report`] shows one stage at length, [`claims`] what became of an experiment's claims,
+//! [`adaptation`] what adaptations gain. Pure: no file, no database, no clock.
 
+pub mod adaptation;
 mod build;
 pub mod claims;
 mod data;

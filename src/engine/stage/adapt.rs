@@ -10,7 +10,7 @@
 
 use graftwork::experiment::spec::{Adapt, Data, Split};
 
-use super::{Context, Ended, StageError};
+use super::{Context, Ended, StageError, point};
 use crate::adapt::{Adaptation, Domains, SOURCE, TARGET, learner};
 use crate::data::{Set, Splits, Unlabelled, UnlabelledSet};
 use crate::model::Model;
@@ -49,10 +49,16 @@ fn adapt(
     let start = train::evaluate(&model, &target.test, Some(TARGET));
     let start = start.named(&names[TARGET], Split::Test.as_str());
     let mut objective = Adaptation::new(stage, domains, learner, seed).starting_at(start);
+    let trained_params = trained_params(&mut model, stage);
     let trained = train::train(context, &mut model, &stage.training(), &mut objective)?;
     let Trained::Done { epoch } = trained else { return Ok(Ended::Stopped) };
     context.measure(&model, &source.test, &names[SOURCE], epoch);
     context.measure(&model, &target.test, &names[TARGET], epoch);
+    let examples = format!("{}:{}/examples", names[TARGET], Split::Test.as_str());
+    let of_stage =
+        [(examples, target.test.len() as f64), ("trained-params".to_owned(), trained_params)];
+    let of_stage = of_stage.map(|(name, value)| point(name, u64::from(epoch), value));
+    context.recorder.record(of_stage.to_vec());
     context.finish(&model, u64::from(epoch))
 }
 
@@ -148,6 +154,13 @@ fn check_batches(
         }
     }
     Ok(())
+}
+
+/// How many values of the network training may change.
+fn trained_params(model: &mut Model, stage: &Adapt) -> f64 {
+    train::freeze(model, &stage.freeze);
+    let trained = model.params().values().filter(|parameter| parameter.is_trained());
+    trained.map(|parameter| parameter.value.numel() as f64).sum()
 }
 
 /// Numbers of words cannot be perturbed.
