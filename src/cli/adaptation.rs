@@ -76,6 +76,7 @@ fn read(
             source_accuracy: values.accuracy(&source)?,
             source,
             chosen_by: chosen_by(&adapt),
+            origin: origin(record),
         };
         (adapt.target.domain(), role)
     } else {
@@ -97,6 +98,16 @@ fn read(
         trained: values.last("trained-params")?,
         target,
     }))
+}
+
+/// The network that a stage starts from, and what it reads.
+fn origin(record: &StageRecord) -> String {
+    let recipe = record.recipe.as_ref();
+    recipe.map_or(String::new(), |recipe| {
+        let inputs: Vec<String> = recipe.inputs.values().map(ToString::to_string).collect();
+        let data = ["source", "target"].map(|key| recipe.spec.get(key).map(ToString::to_string));
+        format!("{inputs:?} {data:?}")
+    })
 }
 
 fn chosen_by(adapt: &Adapt) -> String {

@@ -1,7 +1,8 @@
 //! What adaptations gain: each beside training on the source alone and beside training on the target's labels.
 //!
 //! A row is one adapt stage in one combination of settings, over seeds. Its control is the `source-only` stage
-//! between the same domains that differs from it in the fewest settings, and its bound a network trained on the
+//! between the same domains that starts from the same network on the same data, or else the one that differs in the
+//! fewest settings, and its bound a network trained on the
 //! target's labels (the "oracle") in the same trial. No figure of a target takes part in any choice here.
 
 mod show;
@@ -56,6 +57,8 @@ pub enum Role {
         source_accuracy: Option<f64>,
         /// What its network was chosen by: `last epoch`, or a validator.
         chosen_by: String,
+        /// The network that it starts from and the data that it reads, in any form that tells them apart.
+        origin: String,
     },
     /// It is trained on the target's labels.
     Bound,
@@ -256,17 +259,23 @@ fn beside<'a>(
     found.collect()
 }
 
-/// The control of a run: between the same domains, with the fewest other settings.
+/// The control of a run: between the same domains, of the same origin or with the fewest other settings.
 fn control<'a>(run: &Run, all: &'a [Run]) -> Option<&'a Run> {
-    let Role::Adapts { source: own_source, .. } = &run.role else { return None };
-    let is_control = |other: &&Run| {
-        matches!(&other.role, Role::Adapts { method, source, .. }
-            if method == CONTROL && source == own_source)
-            && other.target == run.target
-            && other.seed == run.seed
+    let Role::Adapts { source: own_source, origin: own_origin, .. } = &run.role else {
+        return None;
     };
-    let controls = all.iter().filter(is_control);
-    controls.min_by_key(|other| (differing(run, other), other.stage != run.stage))
+    let controls =
+        all.iter().filter(|other| (&other.target, other.seed) == (&run.target, run.seed));
+    let controls = controls.filter_map(|other| match &other.role {
+        Role::Adapts { method, source, origin, .. }
+            if method == CONTROL && source == own_source =>
+        {
+            let distance = (origin != own_origin, differing(run, other), other.stage != run.stage);
+            Some((distance, other))
+        }
+        _ => None,
+    });
+    controls.min_by_key(|(distance, _)| *distance).map(|(_, other)| other)
 }
 
 /// The bound of a run: in the same trial, trained on the same target. Of several the one whose name says so, else

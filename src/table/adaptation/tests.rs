@@ -16,6 +16,7 @@ fn run(task: &str, label: &str, method: &str, seed: u64, accuracy: f64) -> Run {
             source: source.to_owned(),
             source_accuracy: Some(0.95),
             chosen_by: "last epoch".to_owned(),
+            origin: "start".to_owned(),
         },
         target: target.to_owned(),
         target_accuracy: Some(accuracy),
@@ -110,6 +111,24 @@ fn the_control_is_of_the_same_domains_and_the_nearest_settings() {
     far.key = "far".to_owned();
     runs.insert(0, far);
     close(row(&compare("digits", &runs), "MCC").gain.unwrap().mean, 0.19);
+}
+
+#[test]
+fn a_control_of_the_same_origin_comes_before_equal_settings() {
+    let mut runs = runs();
+    let elsewhere = |method: &str, accuracy: f64| {
+        let mut run = run("there", "source-only", method, 0, accuracy);
+        run.stage = format!("augmented-{method}");
+        run.key.clone_from(&run.stage);
+        if let Role::Adapts { origin, .. } = &mut run.role {
+            "augmented".clone_into(origin);
+        }
+        run
+    };
+    runs.extend([elsewhere("mcc", 0.93), elsewhere(CONTROL, 0.85)]);
+    let table = compare("digits", &runs);
+    let row = table.rows.iter().find(|row| row.stage == "augmented-mcc").unwrap();
+    close(row.gain.unwrap().mean, 0.08);
 }
 
 #[test]
