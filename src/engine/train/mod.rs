@@ -5,6 +5,7 @@
 //! choice is made on the validation split alone; the loop never sees another split.
 
 mod choice;
+pub mod layerwise;
 pub mod loss;
 mod measure;
 pub mod optimizer;
@@ -39,6 +40,12 @@ use tally::Tally;
 pub trait Objective {
     /// Number of batches in an epoch.
     fn steps_per_epoch(&self) -> u64;
+
+    /// Freezes and thaws parameters before an epoch (1-based), as the epoch alone decides. What is frozen from
+    /// the start stays so.
+    fn thaw(&mut self, model: &mut Model, epoch: u32) {
+        let _ = (model, epoch);
+    }
 
     /// Prepares an epoch (1-based); its order derives from (seed, purpose, epoch) alone, so that a
     /// resumed stage sees what an uninterrupted one sees.
@@ -367,6 +374,7 @@ impl<'a, 'c> Loop<'a, 'c> {
     fn run_epoch(&mut self) -> Result<Option<Vec<(String, f64)>>, StageError> {
         let epoch = self.numbered(self.epoch + 1);
         random::seed_libtorch(self.context.job.seed, "dropout", u64::from(epoch));
+        self.objective.thaw(self.model, epoch);
         self.objective.begin_epoch(epoch);
         let before = u64::from(self.epoch) * self.steps_per_epoch;
         let mut tally = Tally::new(epoch, before);

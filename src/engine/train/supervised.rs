@@ -3,6 +3,7 @@
 use graftwork::experiment::spec::Loss;
 use tch::{Kind, Tensor, no_grad};
 
+use super::layerwise::Unfreezing;
 use super::loss::{self, StartingPoint};
 use super::rows::Rows;
 use super::{Measured, Objective, Step, Terms, evaluate};
@@ -16,6 +17,7 @@ pub struct Supervised<'a> {
     loss: &'a Loss,
     teacher: Option<Teacher>,
     starting_point: Option<StartingPoint>,
+    unfreezing: Option<Unfreezing>,
     measures_start: bool,
     batches: Option<Batches<'a>>,
 }
@@ -36,6 +38,7 @@ impl<'a> Supervised<'a> {
             loss,
             teacher: None,
             starting_point: None,
+            unfreezing: None,
             measures_start: false,
             batches: None,
         }
@@ -59,11 +62,23 @@ impl<'a> Supervised<'a> {
     pub fn with_starting_point(self, starting_point: StartingPoint) -> Self {
         Self { starting_point: Some(starting_point), ..self }
     }
+
+    /// Trains layers from an epoch of their own on.
+    #[must_use]
+    pub fn with_unfreezing(self, unfreezing: Unfreezing) -> Self {
+        Self { unfreezing: Some(unfreezing), ..self }
+    }
 }
 
 impl Objective for Supervised<'_> {
     fn steps_per_epoch(&self) -> u64 {
         self.splits.train.steps() as u64
+    }
+
+    fn thaw(&mut self, model: &mut Model, epoch: u32) {
+        if let Some(unfreezing) = &self.unfreezing {
+            unfreezing.apply(model, epoch);
+        }
     }
 
     fn begin_epoch(&mut self, epoch: u32) {

@@ -12,6 +12,7 @@ mod adapt;
 mod claim;
 mod command;
 mod data;
+mod finetune;
 mod import;
 pub mod layers;
 mod model;
@@ -35,6 +36,9 @@ pub use data::{
     ImageOptions, LogMel, MaskFolder, MelNormalize, Newsgroups, Normalize, OnlyGroups, Pair,
     PairPart, Photographs, RandomCrop, Raw, RowDomain, RowNormalize, Speaker, Split, TestColumn,
     TestDrawn, TestRows, Weights,
+};
+pub use finetune::{
+    AtOnce, Backbone, Discriminative, GradualUnfreezing, LayerDecay, LayerRates, Never, Unfreeze,
 };
 pub use import::Import;
 pub use model::{
