@@ -98,9 +98,11 @@ pub(super) fn analyse(
         Stage::Finetune(finetune) => {
             faults.extend(fits("data", &finetune.data, from.as_deref()));
             faults.extend(program::finetune(site, finetune, from.as_deref()));
+            let classes = from.as_ref().and_then(|network| network.classes().ok());
+            let has_new_head = finetune.new_head || classes != Some(finetune.data.classes());
             let network = from.map(|network| re_headed(finetune, network));
             teacher(site, finetune, input("teacher"), network.as_deref(), faults);
-            finetuning::check(site, finetune, network.as_deref(), faults);
+            finetuning::check(site, finetune, network.as_deref(), has_new_head, faults);
             network
         }
         Stage::Adapt(adapt) => {

@@ -5,9 +5,11 @@ use graftwork::network::{Extents, Network};
 
 use super::{Context, Ended, StageError, point};
 use crate::model::Model;
+use crate::train::features::Behaviour;
 use crate::train::layerwise::{self, Unfreezing};
+use crate::train::lora::Lora;
 use crate::train::loss::StartingPoint;
-use crate::train::{self, Supervised, Trained};
+use crate::train::{self, Objective as _, Supervised, Trained};
 
 pub(super) fn run(stage: &Finetune, context: &mut Context<'_>) -> Result<Ended, StageError> {
     let mut training = stage.training();
@@ -42,15 +44,34 @@ pub(super) fn run(stage: &Finetune, context: &mut Context<'_>) -> Result<Ended, 
     if let Loss::Distillation(_) = training.loss {
         objective = objective.with_teacher(teacher(context, &model)?);
     }
+    let new_heads = if new_head { model.network().heads() } else { Vec::new() };
     if let Some(settings) = &stage.l2_sp {
-        let head = new_head.then(|| model.network().head());
-        objective = objective.with_starting_point(StartingPoint::new(settings, &model, head));
+        objective = objective.with_starting_point(StartingPoint::new(settings, &model, &new_heads));
+    }
+    if let Some(settings) = &stage.delta {
+        let behaviour = Behaviour::new(settings, &model, &new_heads);
+        objective = objective.with_behaviour(behaviour.ok_or_else(|| {
+            StageError::Unfit(
+                "`delta`: no linear layer or convolution below the head matches `layers`"
+                    .to_owned(),
+            )
+        })?);
+    }
+    if let Some(settings) = &stage.bss {
+        objective = objective.with_bss(settings.clone());
+    }
+    if let Some(settings) = &stage.lora {
+        let lora = Lora::new(settings, &mut model, &new_heads, seed)?;
+        context.recorder.log(&format!("low-rank updates of {}", lora.layers().join(", ")));
+        objective = objective.with_lora(lora);
     }
     match train::train(context, &mut model, &training, &mut objective)? {
         Trained::Stopped => Ok(Ended::Stopped),
         Trained::Done { epoch } => {
-            let trained = layerwise::trained_params(&model) as f64;
-            context.recorder.record(vec![point("trained-params", u64::from(epoch), trained)]);
+            let networks = [Some(&model), objective.auxiliary().map(|factors| &*factors)];
+            let trained: u64 = networks.into_iter().flatten().map(layerwise::trained_params).sum();
+            let trained = point("trained-params", u64::from(epoch), trained as f64);
+            context.recorder.record(vec![trained]);
             context.measure(&model, &splits.test, &splits.name, epoch);
             context.finish(&model, u64::from(epoch))
         }

@@ -5,7 +5,9 @@
 //! choice is made on the validation split alone; the loop never sees another split.
 
 mod choice;
+pub mod features;
 pub mod layerwise;
+pub mod lora;
 pub mod loss;
 mod measure;
 pub mod optimizer;
@@ -179,7 +181,8 @@ pub fn train_with(
 ) -> Result<Trained, StageError> {
     layers_are_there(model, training)?;
     freeze(model, &training.freeze);
-    if training.epochs > 0 && !model.params().values().any(Parameter::is_trained) {
+    let is_free = model.params().values().any(Parameter::is_trained);
+    if training.epochs > 0 && !is_free && objective.auxiliary().is_none() {
         return Err(StageError::Unfit("nothing is left to train: no parameter is free".to_owned()));
     }
     model.apply_masks();
@@ -492,8 +495,10 @@ impl<'a, 'c> Loop<'a, 'c> {
     }
 
     /// A step can leave parameters that are no numbers although its loss was one.
-    fn check_parameters(&self) -> Result<(), StageError> {
-        let trained = self.model.params().iter().filter(|(_, parameter)| parameter.is_trained());
+    fn check_parameters(&mut self) -> Result<(), StageError> {
+        let networks = [Some(&*self.model), self.objective.auxiliary().map(|network| &*network)];
+        let params = networks.into_iter().flatten().flat_map(Model::params);
+        let trained = params.filter(|(_, parameter)| parameter.is_trained());
         let (names, sums): (Vec<_>, Vec<_>) = trained
             .map(|(name, parameter)| (name, parameter.value.detach().sum(Kind::Double)))
             .unzip();

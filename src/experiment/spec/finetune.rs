@@ -136,6 +136,82 @@ impl Default for GradualUnfreezing {
     }
 }
 
+/// Low-rank updates in place of the weights (Hu et al. 2022, arXiv 2106.09685): `W = W⁰ + (alpha / rank) · B A`.
+///
+/// A (uniform, as peft has it) and B (zero at first) are trained, besides a new head; all else stays as it is,
+/// biases and batch-norm among it. What is masked stays zero. The network that the stage leaves has W as its
+/// weight and is like any other.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Lora {
+    /// Rank of the update: A is `[rank, inputs]` and B `[outputs, rank]`, where a point of a convolution's kernel
+    /// on a channel is an input.
+    #[schemars(range(min = 1))]
+    pub rank: u32,
+    /// Strength of the update, divided by the rank.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
+    pub alpha: f64,
+    /// Share of the inputs of A that are dropped at random in training, in 0..1.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
+    pub dropout: f64,
+    /// The layers, by name pattern: linear layers and ungrouped convolutions; all other layers, and a new head,
+    /// are passed over.
+    #[schemars(length(min = 1), extend("x-names" = "layer"))]
+    pub layers: Vec<String>,
+}
+
+impl Default for Lora {
+    fn default() -> Self {
+        Self { rank: 8, alpha: 8.0, dropout: 0.0, layers: vec!["*".to_owned()] }
+    }
+}
+
+/// The DELTA penalty (Li et al. 2019, arXiv 1901.09229) with equal weights of the channels:
+/// `alpha/2 · Σ ‖F − F⁰‖² + beta/2 · ‖w_new‖²`.
+///
+/// F is what a layer puts out for a batch and F⁰ what it put out at the start, in evaluation. The square norm is
+/// a sum over channels and a mean over examples and places: TLlib's 0.01 for a sum over a batch of 48 is about
+/// 0.5 here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Delta {
+    /// Weight of the distance to what the layers put out at the start.
+    #[schemars(range(min = 0.0))]
+    pub alpha: f64,
+    /// Weight of the penalty on a new head.
+    #[schemars(range(min = 0.0))]
+    pub beta: f64,
+    /// The layers, by name pattern: linear layers and convolutions; all other layers, and the heads, are passed
+    /// over.
+    #[schemars(length(min = 1), extend("x-names" = "layer"))]
+    pub layers: Vec<String>,
+}
+
+impl Default for Delta {
+    fn default() -> Self {
+        Self { alpha: 0.1, beta: 0.01, layers: vec!["*".to_owned()] }
+    }
+}
+
+/// Batch spectral shrinkage (Chen et al. 2019): `eta · Σ σ²` over the `k` smallest singular values of a batch's
+/// features, which the head reads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Bss {
+    /// Weight of the penalty.
+    #[schemars(range(min = 0.0))]
+    pub eta: f64,
+    /// Number of singular values, or all where a batch has fewer.
+    #[schemars(range(min = 1))]
+    pub k: u32,
+}
+
+impl Default for Bss {
+    fn default() -> Self {
+        Self { eta: 1e-3, k: 1 }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -38,7 +38,8 @@ pub use data::{
     TestDrawn, TestRows, Weights,
 };
 pub use finetune::{
-    AtOnce, Backbone, Discriminative, GradualUnfreezing, LayerDecay, LayerRates, Never, Unfreeze,
+    AtOnce, Backbone, Bss, Delta, Discriminative, GradualUnfreezing, LayerDecay, LayerRates, Lora,
+    Never, Unfreeze,
 };
 pub use import::Import;
 pub use model::{

@@ -286,6 +286,15 @@ training_stage! {
         /// Penalty on the distance to the starting weights (Li et al. 2018, arXiv 1802.01483).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub l2_sp: Option<super::L2Sp>,
+        /// Penalty on the distance to what the layers put out at the start.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub delta: Option<super::Delta>,
+        /// Penalty on the smallest singular values of the features.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub bss: Option<super::Bss>,
+        /// Trains low-rank updates of the weights in their place.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub lora: Option<super::Lora>,
     }
 }
 

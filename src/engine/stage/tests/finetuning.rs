@@ -119,3 +119,84 @@ fn layer_rates_are_factors_by_layer() {
         "learning rate of fc1: 0.025\nlearning rate of bn1: 0.1\nlearning rate of fc2: 0.05\n";
     assert_eq!(log(&both), rates);
 }
+
+/// What is left of a network where its masks are zero.
+fn outside_the_masks(model: &Model) -> i64 {
+    let masked = model.params().values().filter_map(|parameter| {
+        let mask = parameter.mask.as_ref()?;
+        let outside = parameter.value.masked_select(&mask.eq(0.0));
+        Some(outside.count_nonzero(None::<i64>).int64_value(&[]))
+    });
+    masked.sum()
+}
+
+#[test]
+fn low_rank_updates_train_and_leave_an_ordinary_network() {
+    let lab = Lab::new();
+    let dense = lab.run("dense", &pretrain(&json!({"epochs": 1})), &[]);
+    let from = [("from", dense.draft.as_path())];
+    let before = dense.model();
+    let settings = json!({
+        "lora": {"rank": 4}, "epochs": 3, "keep": "best",
+        "optimizer": {"adam": {"learning-rate": 0.01}}, "clip-norm": 1.0,
+    });
+    let outcome = lab.run("tuned", &finetune(&settings), &from);
+    let after = outcome.model();
+    assert_eq!(changed(&before, &after), ["fc1.weight", "fc2.weight"]);
+    assert_eq!(after.network(), before.network());
+    // 4 (784 + 16) + 4 (16 + 10).
+    let trained = outcome.points.iter().find(|point| point.name == "trained-params").unwrap();
+    assert!((trained.value - 3304.0).abs() < 0.5, "{trained:?}");
+    for (name, rows) in [("fc1.weight", 16), ("fc2.weight", 10)] {
+        let update = &after.params()[name].value - &before.params()[name].value;
+        let (_, singular, _) = update.view([rows, -1]).to_kind(Kind::Double).svd(true, true);
+        assert!(singular.double_value(&[0]) > 1e-2 && singular.double_value(&[4]) < 1e-5);
+    }
+    assert!(outcome.value("train/loss", 3) < outcome.value("train/loss", 1));
+    check_resumes(&lab, &finetune(&settings), &from, &[1, 2]);
+    let none = lab.run("none", &finetune(&json!({"lora": {}, "epochs": 0})), &from);
+    assert!(none.bytes() == dense.bytes(), "at the start nothing is another");
+    let stage = finetune(&json!({"lora": {"dropout": 0.3}, "new-head": true}));
+    let dropped = lab.run("dropped", &stage, &from);
+    let names = changed(&before, &dropped.model());
+    assert_eq!(names, ["fc1.weight", "fc2.weight", "fc2.bias"], "a new head trains as a whole");
+    assert!((dropped.value("trained-params", 1) - (8.0 * 800.0 + 170.0)).abs() < 0.5);
+}
+
+#[test]
+fn low_rank_updates_leave_masked_weights_exactly_zero() {
+    let lab = Lab::new();
+    let dense = lab.run("dense", &pretrain(&json!({"epochs": 1})), &[]);
+    let inputs = [("from", dense.draft.as_path())];
+    let thin = lab.run("thin", &prune(&json!({"magnitude": {}}), &json!({})), &inputs);
+    let tuned = finetune(&json!({"lora": {"rank": 2}, "epochs": 2, "optimizer": {"adam": {}}}));
+    let tuned = lab.run("tuned", &tuned, &[("from", thin.draft.as_path())]);
+    let model = tuned.model();
+    assert_eq!(outside_the_masks(&model), 0);
+    assert_eq!(changed(&thin.model(), &model), ["fc1.weight", "fc2.weight"]);
+    assert!(zero_weights(&model) >= 11_434);
+    let again = lab.run("again", &finetune(&json!({})), &[("from", tuned.draft.as_path())]);
+    assert_eq!(outside_the_masks(&again.model()), 0);
+}
+
+#[test]
+fn penalties_on_features_are_named_and_do_what_they_are_for() {
+    let lab = Lab::new();
+    let dense = lab.run("dense", &pretrain(&json!({})), &[]);
+    let from = [("from", dense.draft.as_path())];
+    let run = |settings: Value| {
+        let mut all = json!({"epochs": 3, "optimizer": {"sgd": {"learning-rate": 0.02}}});
+        merge(&mut all, &settings);
+        lab.run(&settings.to_string(), &finetune(&all), &from)
+    };
+    let weak = run(json!({"delta": {"alpha": 1e-6}, "bss": {"eta": 1e-9}}));
+    let strong = run(json!({"delta": {"alpha": 0.1}, "bss": {"eta": 1e-9}}));
+    let distance = |outcome: &Outcome, alpha: f64| outcome.value("train/delta", 3) / alpha;
+    assert!(distance(&strong, 0.1) < 0.5 * distance(&weak, 1e-6));
+    let shrunk = run(json!({"bss": {"eta": 1.0, "k": 3}, "delta": {"alpha": 1e-6}}));
+    let large = run(json!({"bss": {"eta": 1e-9, "k": 3}, "delta": {"alpha": 1e-6}}));
+    let spectrum = |outcome: &Outcome, eta: f64| outcome.value("train/bss", 3) / eta;
+    assert!(spectrum(&shrunk, 1.0) < 0.5 * spectrum(&large, 1e-9));
+    let both = json!({"lora": {}, "delta": {"alpha": 0.01}, "bss": {}, "epochs": 3});
+    check_resumes(&lab, &finetune(&both), &from, &[1]);
+}
