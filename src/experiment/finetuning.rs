@@ -39,6 +39,9 @@ fn of_a_program(site: &Site<'_>, finetune: &Finetune, network: &Network) -> Opti
     let settings = [
         ("layer-rates", finetune.layer_rates.is_some()),
         ("unfreeze", finetune.unfreeze.is_some()),
+        ("delta", finetune.delta.is_some()),
+        ("bss", finetune.bss.is_some()),
+        ("lora", finetune.lora.is_some()),
     ];
     let (key, _) = settings.into_iter().find(|(_, is_set)| *is_set)?;
     let message =
@@ -55,7 +58,8 @@ fn never_thawed(site: &Site<'_>, finetune: &Finetune) -> Option<Fault> {
         return None;
     }
     let message = format!(
-        "the layers below the head train after {after} epochs, and the stage trains for {epochs}"
+        "the layers below the head train from epoch {} on, and the stage ends with epoch {epochs}",
+        u64::from(after) + 1
     );
     let keys = ["unfreeze", "at-once", "after-epochs"];
     let span = if site.is_stated(&keys) { site.value(&keys) } else { site.choice(&keys[..1]) };
@@ -158,7 +162,7 @@ fn named_layers(site: &Site<'_>, key: &str) -> (Span, &'static str) {
 
 fn those_of(network: &Network, names: &[&str]) -> String {
     match names {
-        [] => format!("`{}` has none; leave it out", network.arch),
+        [] => format!("`{}` has none that is free; leave it out", network.arch),
         _ => format!("those of `{}` are {}", network.arch, list(names.iter().copied())),
     }
 }
