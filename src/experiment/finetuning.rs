@@ -9,7 +9,7 @@ use crate::network::{Network, Op, Task, matches};
 /// Adds what is wrong with how a stage trains layer by layer.
 ///
 /// - network: the one that is trained, with its new head
-/// - has_new_head: whether it has one
+/// - `has_new_head`: whether it has one
 pub(super) fn check(
     site: &Site<'_>,
     finetune: &Finetune,

@@ -8,7 +8,7 @@ use crate::model::{Mode, Model};
 
 /// How far what the layers put out is from what they put out at the start.
 ///
-/// Li et al. 2019, "DELTA: DEep Learning Transfer using Feature Map with Attention for Convolutional Networks",
+/// Li et al. 2019, "DELTA: Deep Learning Transfer using Feature Map with Attention for Convolutional Networks",
 /// <https://arxiv.org/abs/1901.09229>, with equal weights of the channels.
 #[derive(Debug)]
 pub struct Behaviour {
@@ -80,7 +80,7 @@ fn channels(op: &Op) -> Option<u32> {
 /// `eta · Σ σ²` over the smallest singular values of a batch's features.
 ///
 /// Chen et al. 2019, "Catastrophic Forgetting Meets Negative Transfer: Batch Spectral Shrinkage for Safe Transfer
-/// Learning", NeurIPS 32.
+/// Learning", Advances in Neural Information Processing Systems 32.
 ///
 /// # Shapes
 /// - features: `[batch, …]`

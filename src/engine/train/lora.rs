@@ -1,6 +1,6 @@
 //! Low-rank updates: what is trained is `B A` beside each weight, and not the weight.
 //!
-//! Hu et al. 2022, "LoRA: Low-Rank Adaptation of Large Language Models", <https://arxiv.org/abs/2106.09685>,
+//! Hu et al. 2022, "`LoRA`: Low-Rank Adaptation of Large Language Models", <https://arxiv.org/abs/2106.09685>,
 //! with the initial values of peft. The stage's network has the updated weights after every step: to all but the
 //! forward pass of training it is a network like any other, and so is what the stage leaves.
 

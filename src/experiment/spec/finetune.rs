@@ -70,7 +70,7 @@ impl LayerRates {
     /// The factor on the learning rate of a layer.
     ///
     /// - depth: of the layer, as [`crate::network::Network::depths`] has it
-    /// - is_head: whether it makes class scores
+    /// - `is_head`: whether it makes class scores
     pub fn factor(&self, depth: u32, is_head: bool) -> f64 {
         match self {
             Self::Discriminative(settings) => settings.factor.powf(-f64::from(depth)),
@@ -170,7 +170,7 @@ impl Default for Lora {
 /// `alpha/2 · Σ ‖F − F⁰‖² + beta/2 · ‖w_new‖²`.
 ///
 /// F is what a layer puts out for a batch and F⁰ what it put out at the start, in evaluation. The square norm is
-/// a sum over channels and a mean over examples and places: TLlib's 0.01 for a sum over a batch of 48 is about
+/// a sum over channels and a mean over examples and places: `TLlib`'s 0.01 for a sum over a batch of 48 is about
 /// 0.5 here.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
@@ -224,7 +224,7 @@ mod tests {
         }
     }
 
-    /// Of `discriminative` as in ULMFiT, whose rates of four groups from 0.01 are 0.01, 0.003846, 0.001479 and
+    /// Of `discriminative` as in `ULMFiT`, whose rates of four groups from 0.01 are 0.01, 0.003846, 0.001479 and
     /// 0.000569; of `decay` as timm's `param_groups_layer_decay`, whose scale is `decay^(last − layer)`.
     #[test]
     fn rates_fall_with_depth() {
