@@ -7,8 +7,10 @@ use super::adapting;
 use super::check::Name;
 use super::command;
 use super::fault::{Code, Fault, Sources, Span, list, nearest};
+use super::finetuning;
 use super::fit;
 use super::grammar::Names;
+use super::labels;
 use super::meaning::Variant;
 use super::measuring;
 use super::program;
@@ -68,6 +70,7 @@ pub(super) fn analyse(
     if let Some(training) = &training {
         training.check(site, faults);
     }
+    labels::check(site, stage, faults);
     let input = |role: &str| inputs.iter().find(|input| input.reference.key == role);
     let from = input("from").and_then(|input| input.network.clone());
     let fits = |key, data, network: Option<&Network>| {
@@ -95,8 +98,11 @@ pub(super) fn analyse(
         Stage::Finetune(finetune) => {
             faults.extend(fits("data", &finetune.data, from.as_deref()));
             faults.extend(program::finetune(site, finetune, from.as_deref()));
+            let classes = from.as_ref().and_then(|network| network.classes().ok());
+            let has_new_head = finetune.new_head || classes != Some(finetune.data.classes());
             let network = from.map(|network| re_headed(finetune, network));
             teacher(site, finetune, input("teacher"), network.as_deref(), faults);
+            finetuning::check(site, finetune, network.as_deref(), has_new_head, faults);
             network
         }
         Stage::Adapt(adapt) => {

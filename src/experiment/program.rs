@@ -117,5 +117,5 @@ pub(super) fn adapt(site: &Site<'_>, network: Option<&Network>) -> Option<Fault>
 }
 
 /// What takes more than a program.
-const REMEDY: &str =
+pub(super) const REMEDY: &str =
     "or import its parameters as a safetensors file, with the `model` that they are for";

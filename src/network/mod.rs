@@ -4,6 +4,7 @@
 //! checkpoint. Shapes, parameter names, counts and dependency groups are functions of it; nothing
 //! here computes with tensors or touches a file. Parameter names follow torchvision's.
 
+mod depth;
 pub mod dot;
 pub mod groups;
 mod head;

@@ -6,8 +6,8 @@
 //!
 //! Invariants, kept by private fields:
 //! - Training batches come from a [`TrainSet`] alone, and nothing becomes a `TrainSet` but what
-//!   [`open`] leaves of the owner's training split after `val` is carved from it. `val` and `test`
-//!   are [`Set`]s, which can only be measured. So nothing trains on test data.
+//!   [`open`] leaves of the owner's training split after `val` is carved from it, or a part of that. `val`
+//!   and `test` are [`Set`]s, which can only be measured. So nothing trains on test data.
 //! - [`Unlabelled`] and [`UnlabelledSet`] hold no labels. Unsupervised adaptation gets its target examples
 //!   through them.
 
@@ -102,6 +102,23 @@ pub enum DataError {
         /// Examples of the owner's training split.
         all: usize,
     },
+    /// A class has fewer training examples than are asked of each.
+    #[error(
+        "labels-per-class = {wanted} asks for {wanted} {what} of each class, and of class {class} (counted from 0) the training split of `{name}` has {has}; {}",
+        if *.has == 0 { "leave the key out".to_owned() } else { format!("lower it to at most {has}") }
+    )]
+    TooFewLabels {
+        /// The dataset.
+        name: String,
+        /// What its examples are.
+        what: &'static str,
+        /// The class.
+        class: u32,
+        /// Its examples in the training split, without those that are held out for validation.
+        has: usize,
+        /// What is asked for.
+        wanted: u32,
+    },
 }
 
 /// A dataset as a stage uses it.
@@ -117,6 +134,25 @@ pub struct Splits {
     pub val: Set,
     /// The owner's test split; measured and never used.
     pub test: Set,
+}
+
+impl Splits {
+    /// Leaves as many training examples of each class as the experiment says, if it does.
+    ///
+    /// - seed: of the draw
+    ///
+    /// # Errors
+    /// [`DataError::TooFewLabels`].
+    pub fn with_few_labels(self, data: &Data, seed: u64) -> Result<Self, DataError> {
+        let Some(wanted) = data.batching().labels_per_class else { return Ok(self) };
+        let labels = self.train.classes();
+        let chosen = split::few_of_each_class(&labels, self.classes, wanted as usize, seed);
+        let chosen = chosen.map_err(|split::TooFew { class, has }| {
+            let (name, what) = (data.name().to_owned(), data.what());
+            DataError::TooFewLabels { name, what, class, has, wanted }
+        });
+        Ok(Self { train: self.train.only(&chosen?), ..self })
+    }
 }
 
 /// Where datasets lie.

@@ -121,6 +121,19 @@ impl TrainSet {
         Self { set, recipe }
     }
 
+    /// The examples of some rising indices alone.
+    pub(super) fn only(self, indices: &[i64]) -> Self {
+        let Set { stored, labels, numbers } = self.set;
+        let index = Tensor::from_slice(indices).to_device(stored.device());
+        let set = Set::new(stored.index_select(0, &index), labels.index_select(0, &index), numbers);
+        Self { set, ..self }
+    }
+
+    /// The class of each example; not of masks.
+    pub(super) fn classes(&self) -> Vec<i64> {
+        Vec::try_from(&self.set.labels).expect("an example without a mask has a class")
+    }
+
     /// Number of examples.
     pub fn len(&self) -> usize {
         self.set.len()

@@ -227,6 +227,52 @@ fn normalisation_is_as_named_and_its_constants_are_the_training_splits() {
     check(Normalize::Standard, [-1.0, 1.0, -0.6]);
 }
 
+/// 20 images, of which 4 are held out; those that are drawn are of the other 16.
+#[test]
+fn few_labels_are_of_the_training_split_and_leave_the_others_and_the_normalisation_as_they_are() {
+    let options = |labels_per_class| {
+        data(|options| {
+            options.val_fraction = 0.2;
+            options.normalize = Normalize::Standard;
+            options.labels_per_class = labels_per_class;
+        })
+    };
+    let all =
+        |data: &Data| prepare(Loaded::Images(images(20)), data, &[1, 3, 4], Device::Cpu).unwrap();
+    let inputs = |set: &Set| -> Vec<Vec<f32>> {
+        let batches = set.batches().flat_map(|batch| {
+            let rows: Vec<Tensor> = batch.inputs.split(1, 0);
+            rows.into_iter().map(|row| Vec::try_from(row.view([-1])).unwrap())
+        });
+        batches.collect()
+    };
+    let (whole, wanted) = (all(&options(None)), options(Some(3)));
+    let few = all(&wanted).with_few_labels(&wanted, 5).unwrap();
+    let again = all(&wanted).with_few_labels(&wanted, 5).unwrap();
+    let other = all(&wanted).with_few_labels(&wanted, 6).unwrap();
+    assert_eq!(few.train.len(), 6);
+    let batch = few.train.as_set().batches().next().unwrap();
+    assert_eq!(labels(&batch).iter().sum::<i64>(), 3, "three of each of two classes");
+    let train = inputs(whole.train.as_set());
+    let chosen = inputs(few.train.as_set());
+    assert!(chosen.iter().all(|image| train.contains(image)), "with the same numbers");
+    assert_eq!(inputs(again.train.as_set()), chosen);
+    assert_ne!(inputs(other.train.as_set()), chosen);
+    for set in [(&whole.val, &few.val), (&whole.test, &few.test)] {
+        assert_eq!(inputs(set.0), inputs(set.1));
+    }
+}
+
+#[test]
+fn a_class_of_too_few_images_is_named() {
+    let data = data(|options| options.labels_per_class = Some(3));
+    let error = splits(5, |_| {}).with_few_labels(&data, 0).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "labels-per-class = 3 asks for 3 images of each class, and of class 1 (counted from 0) the training split of `usps` has 2; lower it to at most 2"
+    );
+}
+
 #[test]
 fn nothing_to_train_on_is_an_error() {
     let data = data(|options| options.val_fraction = 0.9);

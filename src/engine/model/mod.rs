@@ -9,6 +9,7 @@ mod sequence;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use graftwork::network::{Init, NamedParam, Network, Op, ParamRole, ShapeError};
@@ -31,6 +32,17 @@ pub struct Model {
     last_use: Vec<usize>,
     /// What convolutions and linear layers compute in while training.
     compute: Kind,
+    /// What is added to the weights of layers, by node.
+    updates: BTreeMap<usize, Update>,
+}
+
+/// What is added to the weight of a layer while it is trained, with a gradient of its own.
+#[derive(Debug)]
+pub struct Update {
+    /// As the weight.
+    pub value: Tensor,
+    /// Share of the layer's inputs that are dropped at random before they meet it in training, in 0..1.
+    pub dropout: f64,
 }
 
 /// A parameter or buffer.
@@ -182,7 +194,8 @@ impl Model {
                 last_use[input] = index;
             }
         }
-        let mut model = Self { network, params, program, device, last_use, compute: Kind::Float };
+        let (compute, updates) = (Kind::Float, BTreeMap::new());
+        let mut model = Self { network, params, program, device, last_use, compute, updates };
         model.update_gradient_flags();
         model
     }
@@ -214,6 +227,33 @@ impl Model {
     /// LibTorch's autocast, since tch leaves that at 16-bit floats, which need a gradient scaler.
     pub fn compute_in(&mut self, kind: Kind) {
         self.compute = kind;
+    }
+
+    /// What convolutions and linear layers compute in.
+    pub fn computes_in(&self) -> Kind {
+        self.compute
+    }
+
+    /// Adds something to the weight of a node's layer from now on, in place of what was added before.
+    ///
+    /// - node: of a layer with an [`Op::weight_matrix`]
+    pub fn update(&mut self, node: usize, update: Update) {
+        debug_assert!(self.network.nodes[node].op.weight_matrix().is_some(), "it has one weight");
+        self.updates.insert(node, update);
+    }
+
+    /// A network of the same parameters: what changes in one is changed in both.
+    #[must_use]
+    pub fn share(&self) -> Self {
+        let params = self.params.iter().map(|(name, parameter)| {
+            let same = Parameter {
+                value: parameter.value.shallow_clone(),
+                mask: parameter.mask.as_ref().map(Tensor::shallow_clone),
+                ..*parameter
+            };
+            (name.clone(), same)
+        });
+        Self::assemble(self.network.clone(), params.collect(), self.program.clone(), self.device)
     }
 
     /// The domain whose own copies go with a dataset: the one of its name, else the last; none for a

@@ -4,7 +4,10 @@ use graftwork::network::Op;
 use graftwork::network::op::{Interpolation, LayerNorm};
 use tch::{Kind, Tensor, no_grad};
 
-use super::{Mode, Model, sequence};
+use super::{Mode, Model, Update, sequence};
+
+/// A layer as a function of its input, its weight and its bias.
+type Weighted<'a> = dyn Fn(&Tensor, &Tensor, Option<Tensor>) -> Tensor + 'a;
 
 impl Model {
     /// The output of one node, from those that it reads.
@@ -23,17 +26,31 @@ impl Model {
         let exact = self.compute == Kind::Double;
         let compute = if train || exact { self.compute } else { Kind::Float };
         let low = |tensor: &Tensor| tensor.to_kind(compute);
+        let weighted = |bias: bool, layer: &Weighted<'_>| {
+            let (input, weight) = (low(inputs[0]), value("weight"));
+            let bias = bias.then(|| low(value("bias")));
+            match self.updates.get(&index) {
+                None => layer(&input, &low(weight), bias),
+                Some(Update { value, dropout }) if train && *dropout > 0.0 => {
+                    let dropped = input.dropout(*dropout, true);
+                    layer(&input, &low(weight), bias) + layer(&dropped, &low(value), None)
+                }
+                Some(update) => layer(&input, &low(&(weight + &update.value)), bias),
+            }
+        };
         match op {
             Op::Input(_) => inputs[0].shallow_clone(),
             Op::Held(_) | Op::TorchScript(_) => unreachable!("a program is run as a whole"),
-            Op::Conv2d(conv) => low(inputs[0]).conv2d(
-                &low(value("weight")),
-                conv.bias.then(|| low(value("bias"))),
-                [i64::from(conv.stride); 2],
-                [i64::from(conv.padding); 2],
-                [i64::from(conv.dilation); 2],
-                i64::from(conv.groups),
-            ),
+            Op::Conv2d(conv) => weighted(conv.bias, &|input, weight, bias| {
+                input.conv2d(
+                    weight,
+                    bias,
+                    [i64::from(conv.stride); 2],
+                    [i64::from(conv.padding); 2],
+                    [i64::from(conv.dilation); 2],
+                    i64::from(conv.groups),
+                )
+            }),
             Op::ConvTranspose2d(conv) => low(inputs[0]).conv_transpose2d(
                 &low(value("weight")),
                 conv.bias.then(|| low(value("bias"))),
@@ -43,8 +60,9 @@ impl Model {
                 i64::from(conv.groups),
                 [1, 1],
             ),
-            Op::Linear(linear) => low(inputs[0])
-                .linear(&low(value("weight")), linear.bias.then(|| low(value("bias")))),
+            Op::Linear(linear) => {
+                weighted(linear.bias, &|input, weight, bias| input.linear(weight, bias))
+            }
             Op::BatchNorm(norm) => {
                 // A frozen layer keeps its statistics, or they would drift under fixed weights.
                 let train = train && !param("weight").frozen;
@@ -129,14 +147,10 @@ impl Model {
             }
             Op::Flatten(_) => inputs[0].flatten(1, -1),
             Op::Dropout(dropout) => inputs[0].dropout(dropout.p, train),
-            Op::Conv1d(conv) => low(inputs[0]).conv1d(
-                &low(value("weight")),
-                conv.bias.then(|| low(value("bias"))),
-                [i64::from(conv.stride)],
-                [i64::from(conv.padding)],
-                [1],
-                1,
-            ),
+            Op::Conv1d(conv) => weighted(conv.bias, &|input, weight, bias| {
+                let (stride, padding) = (i64::from(conv.stride), i64::from(conv.padding));
+                input.conv1d(weight, bias, [stride], [padding], [1], 1)
+            }),
             Op::MaxPool1d(pool) => inputs[0].max_pool1d(
                 [i64::from(pool.kernel)],
                 [i64::from(pool.stride)],

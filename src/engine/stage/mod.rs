@@ -110,7 +110,7 @@ impl Context<'_> {
         folder.ok_or_else(|| StageError::Unfit(format!("the job has no input `{role}`")))
     }
 
-    /// Reads a dataset as a network with that input takes it.
+    /// Reads a dataset as a network with that input takes it; the stage's seed draws `labels-per-class`.
     ///
     /// # Errors
     /// As [`data::open`]; and a user's own data that is not what the run was planned with.
@@ -121,7 +121,8 @@ impl Context<'_> {
             }
         }
         let places = Places { datasets: &self.job.data, beside: &self.job.folder };
-        Ok(data::open(data, places, input, self.device)?)
+        let splits = data::open(data, places, input, self.device)?;
+        Ok(splits.with_few_labels(data, self.job.seed)?)
     }
 
     /// Checks that a file or folder beside the experiment still is what is in the stage's key.

@@ -92,11 +92,11 @@ pub struct StartingPoint {
 impl StartingPoint {
     /// Remembers where a network starts.
     ///
-    /// `new_head` is the node whose parameters are new, if any: they are drawn to zero.
-    pub fn new(settings: &L2Sp, model: &Model, new_head: Option<usize>) -> Self {
+    /// `new_heads` are the nodes whose parameters are new, if any: they are drawn to zero.
+    pub fn new(settings: &L2Sp, model: &Model, new_heads: &[usize]) -> Self {
         let trained = model.params().iter().filter(|(_, parameter)| parameter.is_trained());
         let start = trained.map(|(name, parameter)| {
-            let old = Some(parameter.node) != new_head;
+            let old = !new_heads.contains(&parameter.node);
             (name.clone(), old.then(|| parameter.value.detach().copy()))
         });
         Self { settings: settings.clone(), start: start.collect() }
@@ -231,7 +231,7 @@ mod tests {
     fn l2_sp_pulls_to_the_start_and_a_new_head_to_zero() {
         let model = model();
         let settings = L2Sp { alpha: 0.2, beta: 0.4 };
-        let start = StartingPoint::new(&settings, &model, Some(model.network().head()));
+        let start = StartingPoint::new(&settings, &model, &[model.network().head()]);
         // At the start only the head counts: 0.4/2 (9 + 0.25).
         let penalty = |model: &Model| start.penalty(model).unwrap();
         assert!((penalty(&model).double_value(&[]) - 1.85).abs() < 1e-6);

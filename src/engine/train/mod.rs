@@ -5,6 +5,9 @@
 //! choice is made on the validation split alone; the loop never sees another split.
 
 mod choice;
+pub mod features;
+pub mod layerwise;
+pub mod lora;
 pub mod loss;
 mod measure;
 pub mod optimizer;
@@ -39,6 +42,12 @@ use tally::Tally;
 pub trait Objective {
     /// Number of batches in an epoch.
     fn steps_per_epoch(&self) -> u64;
+
+    /// Freezes and thaws parameters before an epoch (1-based), as the epoch alone decides. What is frozen from
+    /// the start stays so.
+    fn thaw(&mut self, model: &mut Model, epoch: u32) {
+        let _ = (model, epoch);
+    }
 
     /// Prepares an epoch (1-based); its order derives from (seed, purpose, epoch) alone, so that a
     /// resumed stage sees what an uninterrupted one sees.
@@ -210,7 +219,8 @@ pub fn train_with(
 ) -> Result<Trained, StageError> {
     layers_are_there(model, training)?;
     freeze(model, &training.freeze);
-    if training.epochs > 0 && !model.params().values().any(Parameter::is_trained) {
+    let is_free = model.params().values().any(Parameter::is_trained);
+    if training.epochs > 0 && !is_free && objective.auxiliary().is_none() {
         return Err(StageError::Unfit("nothing is left to train: no parameter is free".to_owned()));
     }
     model.apply_masks();
@@ -402,6 +412,7 @@ impl<'a, 'c> Loop<'a, 'c> {
     fn run_epoch(&mut self) -> Result<Option<Vec<(String, f64)>>, StageError> {
         let epoch = self.numbered(self.epoch + 1);
         random::seed_libtorch(self.context.job.seed, "dropout", u64::from(epoch));
+        self.objective.thaw(self.model, epoch);
         self.objective.begin_epoch(epoch);
         let before = u64::from(self.epoch) * self.steps_per_epoch;
         let mut tally = Tally::new(epoch, before);
@@ -550,8 +561,10 @@ impl<'a, 'c> Loop<'a, 'c> {
     }
 
     /// A step can leave parameters that are no numbers although its loss was one.
-    fn check_parameters(&self) -> Result<(), StageError> {
-        let trained = self.model.params().iter().filter(|(_, parameter)| parameter.is_trained());
+    fn check_parameters(&mut self) -> Result<(), StageError> {
+        let networks = [Some(&*self.model), self.objective.auxiliary().map(|network| &*network)];
+        let params = networks.into_iter().flatten().flat_map(Model::params);
+        let trained = params.filter(|(_, parameter)| parameter.is_trained());
         let (names, sums): (Vec<_>, Vec<_>) = trained
             .map(|(name, parameter)| (name, parameter.value.detach().sum(Kind::Double)))
             .unzip();

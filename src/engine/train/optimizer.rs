@@ -97,7 +97,8 @@ impl Optimizer {
         Self { rule: rule.clone(), slots }
     }
 
-    /// Gradients of a scalar, one per trained parameter, without those that it does not depend on.
+    /// Gradients of a scalar, one per parameter, without those that it does not depend on or that are frozen
+    /// for now.
     ///
     /// They are those of all weights, masked or not.
     pub fn dense_gradients(
@@ -106,13 +107,21 @@ impl Optimizer {
         model: &Model,
         auxiliary: Option<&Model>,
     ) -> Vec<Option<Tensor>> {
-        if self.slots.is_empty() {
-            return Vec::new();
-        }
         let parameters = self.slots.iter().map(|slot| slot.parameter(model, auxiliary));
-        let values: Vec<&Tensor> = parameters.map(|parameter| &parameter.value).collect();
-        let gradients = Tensor::run_backward(&[loss], &values, false, false);
-        gradients.into_iter().map(|gradient| gradient.defined().then_some(gradient)).collect()
+        let (free, values): (Vec<usize>, Vec<&Tensor>) = parameters
+            .enumerate()
+            .filter(|(_, parameter)| parameter.is_trained())
+            .map(|(place, parameter)| (place, &parameter.value))
+            .unzip();
+        let mut gradients: Vec<Option<Tensor>> = self.slots.iter().map(|_| None).collect();
+        if values.is_empty() {
+            return gradients;
+        }
+        let found = Tensor::run_backward(&[loss], &values, false, false);
+        for (place, gradient) in free.into_iter().zip(found) {
+            gradients[place] = gradient.defined().then_some(gradient);
+        }
+        gradients
     }
 
     /// The same under the masks, so that what follows (their norm, the moments) never sees a masked value.

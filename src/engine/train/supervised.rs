@@ -1,9 +1,13 @@
 //! Training on labelled data: the objective of `pretrain` and `finetune`.
 
-use graftwork::experiment::spec::Loss;
+use graftwork::experiment::spec::{Bss, Loss};
 use tch::{Kind, Tensor, no_grad};
 
+use super::features::{self, Behaviour};
+use super::layerwise::Unfreezing;
+use super::lora::Lora;
 use super::loss::{self, StartingPoint};
+use super::optimizer::Optimizer;
 use super::rows::Rows;
 use super::{Measured, Objective, Step, Terms, evaluate};
 use crate::data::{Batch, Batches, Splits};
@@ -16,6 +20,10 @@ pub struct Supervised<'a> {
     loss: &'a Loss,
     teacher: Option<Teacher>,
     starting_point: Option<StartingPoint>,
+    behaviour: Option<Behaviour>,
+    bss: Option<Bss>,
+    lora: Option<Lora>,
+    unfreezing: Option<Unfreezing>,
     measures_start: bool,
     batches: Option<Batches<'a>>,
 }
@@ -36,6 +44,10 @@ impl<'a> Supervised<'a> {
             loss,
             teacher: None,
             starting_point: None,
+            behaviour: None,
+            bss: None,
+            lora: None,
+            unfreezing: None,
             measures_start: false,
             batches: None,
         }
@@ -59,11 +71,41 @@ impl<'a> Supervised<'a> {
     pub fn with_starting_point(self, starting_point: StartingPoint) -> Self {
         Self { starting_point: Some(starting_point), ..self }
     }
+
+    /// Adds the penalty on the distance to what layers put out at the start.
+    #[must_use]
+    pub fn with_behaviour(self, behaviour: Behaviour) -> Self {
+        Self { behaviour: Some(behaviour), ..self }
+    }
+
+    /// Adds the penalty on the smallest singular values of the features.
+    #[must_use]
+    pub fn with_bss(self, bss: Bss) -> Self {
+        Self { bss: Some(bss), ..self }
+    }
+
+    /// Trains updates of the weights in their place.
+    #[must_use]
+    pub fn with_lora(self, lora: Lora) -> Self {
+        Self { lora: Some(lora), ..self }
+    }
+
+    /// Trains layers from an epoch of their own on.
+    #[must_use]
+    pub fn with_unfreezing(self, unfreezing: Unfreezing) -> Self {
+        Self { unfreezing: Some(unfreezing), ..self }
+    }
 }
 
 impl Objective for Supervised<'_> {
     fn steps_per_epoch(&self) -> u64 {
         self.splits.train.steps() as u64
+    }
+
+    fn thaw(&mut self, model: &mut Model, epoch: u32) {
+        if let Some(unfreezing) = &self.unfreezing {
+            unfreezing.apply(model, epoch);
+        }
     }
 
     fn begin_epoch(&mut self, epoch: u32) {
@@ -73,17 +115,41 @@ impl Objective for Supervised<'_> {
     fn loss(&mut self, model: &Model, _step: &Step) -> Terms {
         let batches = self.batches.as_mut().expect("the loop begins epochs");
         let Batch { inputs, labels } = batches.next().expect("an epoch has its steps");
-        let logits = model.forward(&inputs, Mode::Train, None);
+        let model = match &mut self.lora {
+            Some(lora) => lora.apart(model),
+            None => model,
+        };
+        let compared = self.behaviour.iter().flat_map(Behaviour::nodes);
+        let features = self.bss.iter().map(|_| model.feature_node());
+        let taps: Vec<usize> = compared.chain(features).collect();
+        let (logits, outputs) = model.forward_with(&inputs, Mode::Train, None, &taps);
         let teacher = self.teacher.as_ref();
         let teacher = teacher
             .map(|teacher| no_grad(|| teacher.model.forward(&inputs, Mode::Eval, teacher.domain)));
         let mut total = loss::supervised(self.loss, &logits, &labels, teacher.as_ref());
         let mut named = vec![("accuracy", accuracy(&logits, &labels))];
-        if let Some(penalty) = self.starting_point.as_ref().and_then(|start| start.penalty(model)) {
-            total = &total + &penalty;
-            named.push(("l2-sp", penalty));
+        let l2_sp = self.starting_point.as_ref().and_then(|start| start.penalty(model));
+        let delta = self.behaviour.as_ref().map(|it| it.penalty(model, &inputs, &outputs));
+        let features = outputs.last();
+        let bss = self.bss.as_ref().zip(features);
+        let bss = bss.map(|(bss, features)| features::spectral_shrinkage(bss, features));
+        for (name, penalty) in [("l2-sp", l2_sp), ("delta", delta), ("bss", bss)] {
+            if let Some(penalty) = penalty {
+                total = &total + &penalty;
+                named.push((name, penalty));
+            }
         }
         Terms { total, named }
+    }
+
+    fn auxiliary(&mut self) -> Option<&mut Model> {
+        self.lora.as_mut().map(Lora::factors)
+    }
+
+    fn after_step(&mut self, model: &mut Model, _learning_rate: f64, _optimizer: &Optimizer) {
+        if let Some(lora) = &self.lora {
+            lora.merge_into(model);
+        }
     }
 
     fn before(&mut self, model: &Model) -> Vec<(String, f64)> {

@@ -12,6 +12,7 @@ mod adapt;
 mod claim;
 mod command;
 mod data;
+mod finetune;
 mod import;
 pub mod layers;
 mod model;
@@ -35,6 +36,10 @@ pub use data::{
     ImageOptions, LogMel, MaskFolder, MelNormalize, Newsgroups, Normalize, OnlyGroups, Pair,
     PairPart, Photographs, RandomAffine, RandomCrop, Raw, RowDomain, RowNormalize, Speaker, Split,
     TestColumn, TestDrawn, TestRows, Weights,
+};
+pub use finetune::{
+    AtOnce, Backbone, Bss, Delta, Discriminative, GradualUnfreezing, LayerDecay, LayerRates, Lora,
+    Never, Unfreeze,
 };
 pub use import::Import;
 pub use model::{

@@ -276,9 +276,25 @@ training_stage! {
         /// Replaces the last layer by a new one even where the number of classes stays.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         pub new_head: bool,
+        /// Learning rates by the depth of a layer. Where a pattern of `learning-rate-factors` matches, its factor
+        /// counts in place of this one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub layer_rates: Option<super::LayerRates>,
+        /// When the layers below the head begin to train; by default all train from the start.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub unfreeze: Option<super::Unfreeze>,
         /// Penalty on the distance to the starting weights (Li et al. 2018, arXiv 1802.01483).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub l2_sp: Option<super::L2Sp>,
+        /// Penalty on the distance to what the layers put out at the start.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub delta: Option<super::Delta>,
+        /// Penalty on the smallest singular values of the features.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub bss: Option<super::Bss>,
+        /// Trains low-rank updates of the weights in their place.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub lora: Option<super::Lora>,
     }
 }
 

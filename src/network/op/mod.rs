@@ -281,6 +281,19 @@ macro_rules! any_activation {
 pub(super) use any_activation;
 
 impl Op {
+    /// Rows and columns of its weight as a matrix, `[outputs, inputs · kernel]`, where that is one linear map of
+    /// what the layer reads: that of a linear layer and of an ungrouped convolution.
+    pub fn weight_matrix(&self) -> Option<[u32; 2]> {
+        match self {
+            Self::Linear(linear) => Some([linear.outputs, linear.inputs]),
+            Self::Conv2d(conv) if conv.groups == 1 => {
+                Some([conv.outputs, conv.inputs * conv.kernel * conv.kernel])
+            }
+            Self::Conv1d(conv) => Some([conv.outputs, conv.inputs * conv.kernel]),
+            _ => None,
+        }
+    }
+
     /// Its parameters and buffers, in torchvision's order.
     pub fn params(&self) -> Vec<Param> {
         match self {

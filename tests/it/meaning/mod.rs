@@ -81,7 +81,7 @@ fn meanings(stages: &Stages) -> Vec<Value> {
         }
         let criterion =
             whole["criterion"].as_object().map(|table| table.keys().next().unwrap().clone());
-        let draws = match (kind, criterion.as_deref()) {
+        let mut draws = match (kind, criterion.as_deref()) {
             ("pretrain" | "finetune" | "adapt", _) => true,
             ("evaluate", _) => false,
             ("import", _) => whole["strict"] == false,
@@ -99,11 +99,18 @@ fn meanings(stages: &Stages) -> Vec<Value> {
             let own = whole.as_object_mut().unwrap().remove("data");
             let data = own.or_else(|| trained_on(&whole["from"]));
             whole["data"] = data.filter(|_| looks).unwrap_or_default();
+            draws |= draws_examples(&whole["data"]);
         }
         let seed = draws.then(|| seed.unwrap_or(json!(0)));
         meanings.push(json!({ "kind": kind, "settings": whole, "seed": seed }));
     }
     meanings
+}
+
+/// Whether the training examples of a dataset are drawn.
+fn draws_examples(data: &Value) -> bool {
+    let mut options = data.as_object().into_iter().flat_map(|table| table.values());
+    options.any(|options| !options["labels-per-class"].is_null())
 }
 
 /// Whether a pruning ranks scales as they are.

@@ -1,6 +1,7 @@
 //! The stages that train on labelled data, from a job to the files in the draft.
 
 mod controls;
+mod finetuning;
 mod import;
 mod measuring;
 mod movement;

@@ -23,6 +23,12 @@ pub struct AmazonReviews {
     /// Seed of the choice of validation reviews; the same in all stages, so that none trains on what another holds out.
     #[serde(default)]
     pub split_seed: u64,
+    /// Trains on this many reviews of each class alone, drawn by the seed of the stage: the 5 of a class
+    /// are among its 20. What is counted or normalised over the training split is so over all of it, and the
+    /// validation split stays whole: a choice made on it, as `keep = "best"`, sees more labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub labels_per_class: Option<u32>,
 }
 
 impl AmazonReviews {
@@ -37,6 +43,7 @@ impl AmazonReviews {
             weights: Weights::default(),
             val_fraction: Self::default_val_fraction(),
             split_seed: 0,
+            labels_per_class: None,
         }
     }
 

@@ -46,6 +46,12 @@ pub struct ImageFolder {
     /// Seed of the choice of validation images; the same in all stages, so that none trains on what another holds out.
     #[serde(default)]
     pub split_seed: u64,
+    /// Trains on this many images of each class alone, drawn by the seed of the stage: the 5 of a class
+    /// are among its 20. What is counted or normalised over the training split is so over all of it, and the
+    /// validation split stays whole: a choice made on it, as `keep = "best"`, sees more labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub labels_per_class: Option<u32>,
 }
 
 impl ImageFolder {

@@ -99,6 +99,8 @@ pub struct Batching {
     pub val_fraction: f64,
     /// Seed of the choice of validation examples.
     pub split_seed: u64,
+    /// Training examples of each class, where they are not all.
+    pub labels_per_class: Option<u32>,
 }
 
 impl Data {
@@ -197,10 +199,14 @@ impl Data {
     pub fn batching(&self) -> Batching {
         macro_rules! of {
             ($options:ident) => {
+                of!($options, $options.labels_per_class)
+            };
+            ($options:ident, $labels_per_class:expr) => {
                 Batching {
                     batch_size: $options.batch_size,
                     val_fraction: $options.val_fraction,
                     split_seed: $options.split_seed,
+                    labels_per_class: $labels_per_class,
                 }
             };
         }
@@ -209,9 +215,10 @@ impl Data {
             Content::Recordings(options) => of!(options),
             Content::Bags(options) => of!(options),
             Content::Texts(options) => of!(options),
-            Content::Scenes(options) => of!(options),
+            // An example with a mask has no class of its own.
+            Content::Scenes(options) => of!(options, None),
             Content::Folder(options) => of!(options),
-            Content::Masks(options) => of!(options),
+            Content::Masks(options) => of!(options, None),
             Content::Rows(options) => of!(options),
         }
     }

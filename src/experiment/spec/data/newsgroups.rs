@@ -30,6 +30,12 @@ pub struct Newsgroups {
     pub val_fraction: f64,
     /// Seed of the choice of validation posts; the same in all stages, so that none trains on what another holds out.
     pub split_seed: u64,
+    /// Trains on this many posts of each class alone, drawn by the seed of the stage: the 5 of a class
+    /// are among its 20. What is counted or normalised over the training split is so over all of it, and the
+    /// validation split stays whole: a choice made on it, as `keep = "best"`, sees more labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub labels_per_class: Option<u32>,
 }
 
 impl Default for Newsgroups {
@@ -41,6 +47,7 @@ impl Default for Newsgroups {
             length: 256,
             val_fraction: 0.1,
             split_seed: 0,
+            labels_per_class: None,
         }
     }
 }

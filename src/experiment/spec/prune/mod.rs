@@ -131,7 +131,11 @@ impl Prune {
 
     /// Whether a random draw takes part in the result.
     pub fn is_random(&self) -> bool {
-        self.criterion.is_random() || self.reinitialise || self.shuffle
+        let draws_data = |data: &Data| data.batching().labels_per_class.is_some();
+        self.criterion.is_random()
+            || self.reinitialise
+            || self.shuffle
+            || (self.criterion.needs_data() && self.data.as_ref().is_some_and(draws_data))
     }
 }
 
