@@ -19,6 +19,7 @@ use crate::table::{self, Coordinate, Direction, Reduce, Request, Stage, State, T
 /// joins the rows. `stage`, `metric` and `seed` are axes too.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 pub(super) struct Args {
     /// Name of the experiment, or its file
     experiment: String,

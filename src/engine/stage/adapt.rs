@@ -14,7 +14,7 @@ use super::{Context, Ended, StageError, point};
 use crate::adapt::{Adaptation, Domains, SOURCE, TARGET, learner};
 use crate::data::{Set, Splits, Unlabelled, UnlabelledSet};
 use crate::model::Model;
-use crate::train::{self, Trained};
+use crate::train::{self, Trained, layerwise};
 use tch::{Kind, Tensor};
 
 pub(super) fn run(stage: &Adapt, context: &mut Context<'_>) -> Result<Ended, StageError> {
@@ -49,7 +49,8 @@ fn adapt(
     let start = train::evaluate(&model, &target.test, Some(TARGET));
     let start = start.named(&names[TARGET], Split::Test.as_str());
     let mut objective = Adaptation::new(stage, domains, learner, seed).starting_at(start);
-    let trained_params = trained_params(&mut model, stage);
+    train::freeze(&mut model, &stage.freeze);
+    let trained_params = layerwise::trained_params(&model) as f64;
     let trained = train::train(context, &mut model, &stage.training(), &mut objective)?;
     let Trained::Done { epoch } = trained else { return Ok(Ended::Stopped) };
     context.measure(&model, &source.test, &names[SOURCE], epoch);
@@ -154,13 +155,6 @@ fn check_batches(
         }
     }
     Ok(())
-}
-
-/// How many values of the network training may change.
-fn trained_params(model: &mut Model, stage: &Adapt) -> f64 {
-    train::freeze(model, &stage.freeze);
-    let trained = model.params().values().filter(|parameter| parameter.is_trained());
-    trained.map(|parameter| parameter.value.numel() as f64).sum()
 }
 
 /// Numbers of words cannot be perturbed.

@@ -220,7 +220,8 @@ pub fn train_with(
     layers_are_there(model, training)?;
     freeze(model, &training.freeze);
     let is_free = model.params().values().any(Parameter::is_trained);
-    if training.epochs > 0 && !is_free && objective.auxiliary().is_none() {
+    let is_free = is_free || (objective.trains_auxiliary() && objective.auxiliary().is_some());
+    if training.epochs > 0 && !is_free {
         return Err(StageError::Unfit("nothing is left to train: no parameter is free".to_owned()));
     }
     model.apply_masks();

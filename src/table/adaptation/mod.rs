@@ -166,10 +166,13 @@ pub fn compare(experiment: &str, runs: &[Run]) -> Adaptations {
 ///
 /// Runs of several settings that share all their results are one row.
 fn group(runs: &[Run]) -> (Vec<Vec<&Run>>, Vec<String>) {
-    let mut by_settings: IndexMap<(String, Vec<(&String, &String)>), Vec<&Run>> = IndexMap::new();
+    let place = |run: &Run| -> (String, Vec<(String, String)>) {
+        let settings = run.settings.iter().map(|(axis, label)| (axis.clone(), label.clone()));
+        (run.stage.clone(), settings.collect())
+    };
+    let mut by_settings: IndexMap<_, Vec<&Run>> = IndexMap::new();
     for run in runs {
-        let place = (run.stage.clone(), run.settings.iter().collect());
-        by_settings.entry(place).or_default().push(run);
+        by_settings.entry(place(run)).or_default().push(run);
     }
     let mut rows: IndexMap<BTreeSet<(u64, &str)>, Vec<&Run>> = IndexMap::new();
     for group in by_settings.into_values() {

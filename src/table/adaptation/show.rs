@@ -19,13 +19,16 @@ fn short(axis: &str) -> &str {
     axis.rsplit('.').next().unwrap_or(axis)
 }
 
+/// A column's name, and what it says of a row.
+type Column<'a> = (&'a str, Box<dyn Fn(&Row) -> String + 'a>);
+
 impl Adaptations {
     /// For people.
     pub fn to_text(&self, style: Style) -> String {
         let (header, rows) = self.cells();
         let header: Vec<&str> = header.iter().map(String::as_str).collect();
-        let notes: String = self.below().iter().map(|note| format!("{note}\n")).collect();
-        format!("{}\n\n{}\n{notes}", self.caption().join("\n"), grid(&header, &rows, style))
+        let table = grid(&header, &rows, style);
+        format!("{}\n\n{table}\n{}\n", self.caption().join("\n"), self.below().join("\n"))
     }
 
     /// For documents.
@@ -33,8 +36,8 @@ impl Adaptations {
         let (header, rows) = self.cells();
         let rules: Vec<&str> = header.iter().map(|_| "---").collect();
         let table = markdown::table(header, &rules, rows.into_iter());
-        let notes: String = self.below().iter().map(|note| format!("- {note}\n")).collect();
-        format!("{}\n\n{table}\n{notes}", self.caption().join("  \n"))
+        let notes = self.below().join("\n- ");
+        format!("{}\n\n{table}\n- {notes}\n", self.caption().join("  \n"))
     }
 
     /// One line per row; accuracies are fractions.
@@ -159,7 +162,7 @@ impl Adaptations {
         let domains = self.rows.iter().map(|row| (row.source.as_ref(), &row.target));
         let pairs: std::collections::BTreeSet<_> =
             domains.filter(|(source, _)| source.is_some()).collect();
-        let mut columns: Vec<(&str, Box<dyn Fn(&Row) -> String + '_>)> = Vec::new();
+        let mut columns: Vec<Column<'_>> = Vec::new();
         for axis in &self.axes {
             let cell = |row: &Row| row.settings.get(axis).cloned().unwrap_or_default();
             let named = move |row: &Row| row.settings.get(axis).unwrap_or(&row.stage).clone();
