@@ -53,7 +53,7 @@ fn channel_mean(
     f: &dyn Fn(Tensor) -> Tensor,
 ) -> Tensor {
     no_grad(|| {
-        let (mut sum, mut count) = (Tensor::zeros([], (Kind::Double, model.device())), 0);
+        let (mut sums, mut count) = (Vec::new(), 0);
         for inputs in target.in_order() {
             let (_, mut tapped) = model.forward_with(&inputs, Mode::Eval, Some(TARGET), &[node]);
             let values = f(tapped.pop().expect("one node was tapped").to_kind(Kind::Double));
@@ -61,8 +61,9 @@ fn channel_mean(
             count += values.numel() as i64 / channels;
             let others: Vec<i64> =
                 (0..values.dim() as i64).filter(|&dimension| dimension != 1).collect();
-            sum = sum + values.sum_dim_intlist(others.as_slice(), false, Kind::Double);
+            sums.push(values.sum_dim_intlist(others.as_slice(), false, Kind::Double));
         }
+        let sum = Tensor::stack(&sums, 0).sum_dim_intlist([0i64].as_slice(), false, Kind::Double);
         sum / count as f64
     })
 }

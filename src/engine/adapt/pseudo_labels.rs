@@ -1,6 +1,6 @@
 //! Training on perturbed target examples with labels that the network gives itself.
 //!
-//! Sohn et al. 2020, "FixMatch: Simplifying Semi-Supervised Learning with Consistency and Confidence",
+//! Sohn et al. 2020, "`FixMatch`: Simplifying Semi-Supervised Learning with Consistency and Confidence",
 //! <https://arxiv.org/abs/2001.07685>, section 2.2, with the target for the unlabelled data. An example
 //! counts where the network is sure of it unperturbed; the sum is divided by all examples, so that few sure
 //! ones weigh little.

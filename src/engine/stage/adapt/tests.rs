@@ -580,9 +580,9 @@ fn a_step_of_mcd_is_the_three_updates_written_out() {
     let mut update = |learn: [bool; 3], loss: &dyn Fn(&[Tensor; 3]) -> Tensor| {
         let leaves = [0, 1, 2].map(|i: usize| weights[i].copy().set_requires_grad(learn[i]));
         loss(&leaves).backward();
-        weights = [0, 1, 2].map(|i: usize| match learn[i] {
-            true => leaves[i].detach() - leaves[i].grad() * 0.1,
-            false => leaves[i].detach(),
+        weights = [0, 1, 2].map(|i: usize| {
+            let leaf = leaves[i].detach();
+            if learn[i] { leaf - leaves[i].grad() * 0.1 } else { leaf }
         });
     };
     let logits = |w: &[Tensor; 3], x: &Tensor, head: usize| {
