@@ -69,7 +69,8 @@ pub(super) fn run(stage: &Finetune, context: &mut Context<'_>) -> Result<Ended, 
         Trained::Stopped => Ok(Ended::Stopped),
         Trained::Done { epoch } => {
             let networks = [Some(&model), objective.auxiliary().map(|factors| &*factors)];
-            let trained: u64 = networks.into_iter().flatten().map(layerwise::trained_params).sum();
+            let trained = networks.into_iter().flatten().map(layerwise::trained_params);
+            let trained: u64 = if training.epochs == 0 { 0 } else { trained.sum() };
             let trained = point("trained-params", u64::from(epoch), trained as f64);
             context.recorder.record(vec![trained]);
             context.measure(&model, &splits.test, &splits.name, epoch);

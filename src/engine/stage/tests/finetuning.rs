@@ -156,6 +156,7 @@ fn low_rank_updates_train_and_leave_an_ordinary_network() {
     check_resumes(&lab, &finetune(&settings), &from, &[1, 2]);
     let none = lab.run("none", &finetune(&json!({"lora": {}, "epochs": 0})), &from);
     assert!(none.bytes() == dense.bytes(), "at the start nothing is another");
+    assert!(none.value("trained-params", 0) < 0.5);
     let stage = finetune(&json!({"lora": {"dropout": 0.3}, "new-head": true}));
     let dropped = lab.run("dropped", &stage, &from);
     let names = changed(&before, &dropped.model());
