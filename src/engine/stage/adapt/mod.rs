@@ -50,7 +50,8 @@ fn adapt(
     let start = start.named(&names[TARGET], Split::Test.as_str());
     let mut objective = Adaptation::new(stage, domains, learner, seed).starting_at(start);
     train::freeze(&mut model, &stage.freeze);
-    let trained_params = layerwise::trained_params(&model) as f64;
+    let is_trained = stage.epochs > 0;
+    let trained_params = if is_trained { layerwise::trained_params(&model) } else { 0 } as f64;
     let trained = train::train(context, &mut model, &stage.training(), &mut objective)?;
     let Trained::Done { epoch } = trained else { return Ok(Ended::Stopped) };
     context.measure(&model, &source.test, &names[SOURCE], epoch);
