@@ -341,8 +341,16 @@ impl Place {
         if self.name == "MinMse" && table.get("target") == Some(&json!("labels")) {
             table.insert("hessian".to_owned(), json!("diag"));
         }
-        if self.name == "Prune" {
-            agree(&mut table);
+        match self.name {
+            "Prune" => agree(&mut table),
+            "Adapt" => agree_on_adaptation(&mut table),
+            "Finetune" if table.contains_key("lora") => {
+                for key in ["l2-sp", "layer-rates", "learning-rate-factors", "sparsify", "unfreeze"]
+                {
+                    table.remove(key);
+                }
+            }
+            _ => {}
         }
         Value::Object(table)
     }
@@ -405,6 +413,25 @@ fn agree(prune: &mut Map<String, Value>) {
     let has_target = ["sparsity", "budget"].iter().any(|key| prune.contains_key(*key));
     if !has_target && prune["criterion"]["sparse-opt"].get("lambda").is_none() {
         prune.insert("sparsity".to_owned(), json!(0.5));
+    }
+}
+
+/// Leaves out what contradicts the method of an adaptation, or what its target is for.
+fn agree_on_adaptation(adapt: &mut Map<String, Value>) {
+    let is = |names: &[&str]| names.iter().any(|name| adapt["method"].get(*name).is_some());
+    let has_no_loss = is(&["adda", "shot", "tent"]);
+    let is_pair = is(&["cdan", "coral", "dann", "ddc", "entropy", "jan", "mcc", "mmd"]);
+    if has_no_loss {
+        adapt.remove("loss");
+    }
+    if !is_pair {
+        adapt.remove("joint-batches");
+    }
+    if adapt.get("keep") != Some(&json!("best")) {
+        adapt.remove("select");
+    }
+    for data in adapt["target"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        data.as_object_mut().expect("a table of settings").remove("labels-per-class");
     }
 }
 
