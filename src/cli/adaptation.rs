@@ -15,13 +15,13 @@ pub(super) fn run(experiment: &str, format: Format, context: &Context) -> anyhow
     let ledger = show::ledger(context)?;
     let experiment = show::experiment_name(experiment)?;
     let last = show::last_run(&ledger, &experiment)?;
-    let targets = targets(&last.trials);
     anyhow::ensure!(
-        !targets.is_empty(),
+        last.trials.iter().any(|trial| !targets(trial).is_empty()),
         "`{experiment}` has no `adapt` stage; `graftwork table {experiment}` shows what it has"
     );
     let mut runs = Vec::new();
     for trial in &last.trials {
+        let targets = targets(trial);
         for (name, record) in &trial.stages {
             runs.extend(read(&ledger, trial, name, record, &targets)?);
         }
@@ -36,9 +36,9 @@ pub(super) fn run(experiment: &str, format: Format, context: &Context) -> anyhow
     Ok(Outcome::Fine)
 }
 
-/// The domains that anything adapts to.
-fn targets(trials: &[TrialResult]) -> Vec<String> {
-    let records = trials.iter().flat_map(|trial| trial.stages.values());
+/// The domains that anything adapts to in a trial.
+fn targets(trial: &TrialResult) -> Vec<String> {
+    let records = trial.stages.values();
     records.filter_map(|record| Some(adapt(record)?.target.domain())).collect()
 }
 
@@ -76,7 +76,8 @@ fn read(
             source_accuracy: values.accuracy(&source)?,
             source,
             chosen_by: chosen_by(&adapt),
-            origin: origin(record),
+            network: network(record),
+            data: format!("{:?} {:?}", adapt.source, adapt.target),
         };
         (adapt.target.domain(), role)
     } else {
@@ -100,14 +101,10 @@ fn read(
     }))
 }
 
-/// The network that a stage starts from, and what it reads.
-fn origin(record: &StageRecord) -> String {
-    let recipe = record.recipe.as_ref();
-    recipe.map_or(String::new(), |recipe| {
-        let inputs: Vec<String> = recipe.inputs.values().map(ToString::to_string).collect();
-        let data = ["source", "target"].map(|key| recipe.spec.get(key).map(ToString::to_string));
-        format!("{inputs:?} {data:?}")
-    })
+/// The key of the network that a stage starts from.
+fn network(record: &StageRecord) -> String {
+    let inputs = record.recipe.iter().flat_map(|recipe| recipe.inputs.values());
+    inputs.map(ToString::to_string).collect()
 }
 
 fn chosen_by(adapt: &Adapt) -> String {

@@ -1,8 +1,8 @@
 //! What adaptations gain: each beside training on the source alone and beside training on the target's labels.
 //!
 //! A row is one adapt stage in one combination of settings, over seeds. Its control is the `source-only` stage
-//! between the same domains that starts from the same network on the same data, or else the one that differs in the
-//! fewest settings, and its bound a network trained on the
+//! between the same domains that reads the same data, starts from the same network and differs in the fewest
+//! settings, in this order, and its bound a network trained on the
 //! target's labels (the "oracle") in the same trial. No figure of a target takes part in any choice here.
 
 mod show;
@@ -57,8 +57,10 @@ pub enum Role {
         source_accuracy: Option<f64>,
         /// What its network was chosen by: `last epoch`, or a validator.
         chosen_by: String,
-        /// The network that it starts from and the data that it reads, in any form that tells them apart.
-        origin: String,
+        /// The network that it starts from, in any form that tells networks apart.
+        network: String,
+        /// The data that it reads, in any form that tells data apart.
+        data: String,
     },
     /// It is trained on the target's labels.
     Bound,
@@ -135,7 +137,10 @@ pub fn compare(experiment: &str, runs: &[Run]) -> Adaptations {
     let stages: BTreeSet<&str> = adapting.map(|run| run.stage.as_str()).collect();
     let mut notes = Vec::new();
     let made: Vec<Row> = rows.iter().map(|row| make(row, runs, &axes)).collect();
-    let adapts = |row: &&Row| row.method.as_deref().is_some_and(|method| method != CONTROL);
+    let adapts = |row: &&Row| {
+        row.target_accuracy.is_some()
+            && row.method.as_deref().is_some_and(|method| method != CONTROL)
+    };
     if made.iter().filter(adapts).any(|row| row.gain.is_none()) {
         notes.push(format!(
             "a gain is over a `{CONTROL}` stage between the same domains; add one where it is missing"
@@ -262,18 +267,21 @@ fn beside<'a>(
     found.collect()
 }
 
-/// The control of a run: between the same domains, of the same origin or with the fewest other settings.
+/// The control of a run: between the same domains; on the same data, from the same network, with the fewest
+/// other settings, in this order.
 fn control<'a>(run: &Run, all: &'a [Run]) -> Option<&'a Run> {
-    let Role::Adapts { source: own_source, origin: own_origin, .. } = &run.role else {
+    let Role::Adapts { source: own_source, network: own_network, data: own_data, .. } = &run.role
+    else {
         return None;
     };
     let controls =
         all.iter().filter(|other| (&other.target, other.seed) == (&run.target, run.seed));
     let controls = controls.filter_map(|other| match &other.role {
-        Role::Adapts { method, source, origin, .. }
+        Role::Adapts { method, source, network, data, .. }
             if method == CONTROL && source == own_source =>
         {
-            let distance = (origin != own_origin, differing(run, other), other.stage != run.stage);
+            let elsewhere = (data != own_data, network != own_network);
+            let distance = (elsewhere, differing(run, other), other.stage != run.stage);
             Some((distance, other))
         }
         _ => None,

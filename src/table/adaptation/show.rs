@@ -228,7 +228,8 @@ impl Gap {
 
     fn text(self) -> String {
         match self {
-            Self::Closed(share) => format!("{:.0} %", share * 100.0).replace('-', "−"),
+            // Adding zero makes minus zero zero.
+            Self::Closed(share) => format!("{} %", (share * 100.0).round() + 0.0).replace('-', "−"),
             Self::TooSmall => "n/a".to_owned(),
             Self::Unknown => String::new(),
         }
