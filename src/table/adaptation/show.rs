@@ -184,8 +184,12 @@ impl Adaptations {
         let of_sources = self.format(|row| row.source_accuracy);
         let of_targets = self.format(|row| row.target_accuracy);
         let of_gains = self.format(|row| row.gain);
-        let spread = |format: Format, summary: Option<Summary>| {
-            summary.map_or(String::new(), |it| format.spread(it.mean, it.deviation))
+        let all = self.seeds.len();
+        let spread = move |format: Format, summary: Option<Summary>| {
+            summary.map_or(String::new(), |it| {
+                let text = format.spread(it.mean, it.deviation);
+                if it.n == all { text } else { format!("{text} (n={})", it.n) }
+            })
         };
         columns.push(("source", Box::new(move |row| spread(of_sources, row.source_accuracy))));
         columns.push(("target", Box::new(move |row| spread(of_targets, row.target_accuracy))));

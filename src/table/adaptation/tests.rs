@@ -164,6 +164,8 @@ fn a_value_that_is_not_there_counts_as_missing() {
     let Gap::Closed(share) = mcc.gap else { panic!("{:?}", mcc.gap) };
     // Of the second seed alone.
     close(share, 0.18 / 0.23);
+    let text = table.to_text(Style { width: None, bold: false });
+    assert_eq!(text.matches("(n=1)").count(), 1, "{text}");
     assert!(table.notes.contains(&"1 value is not measured yet".to_owned()), "{:?}", table.notes);
 }
 
