@@ -320,12 +320,14 @@ fn report(prepared: &Prepared, summary: &Summary, context: &Context, seconds: f6
     if summary.interrupted {
         eprintln!("next: the same command goes on where this one stopped");
     } else {
-        let claims = if prepared.checked.experiment.claim.is_empty() {
-            String::new()
-        } else {
-            format!(", graftwork table {name} --claims")
-        };
-        eprintln!("next: graftwork table {name}{claims}");
+        let experiment = &prepared.checked.experiment;
+        let adapts = experiment.stage.values().any(|stage| stage.kind() == StageKind::Adapt);
+        let views =
+            [("", true), (" --adaptation", adapts), (" --claims", !experiment.claim.is_empty())];
+        let views = views.into_iter().filter(|(_, has)| *has);
+        let commands: Vec<String> =
+            views.map(|(view, _)| format!("graftwork table {name}{view}")).collect();
+        eprintln!("next: {}", commands.join(", "));
     }
 }
 

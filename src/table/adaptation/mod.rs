@@ -146,7 +146,8 @@ pub fn compare(experiment: &str, runs: &[Run]) -> Adaptations {
             "a gain is over a `{CONTROL}` stage between the same domains; add one where it is missing"
         ));
     }
-    if made.iter().filter(adapts).any(|row| row.gap == Gap::Unknown) {
+    // Without a control there is no gap, whatever the bound.
+    if made.iter().filter(adapts).any(|row| row.gain.is_some() && row.gap == Gap::Unknown) {
         notes.push(
             "a gap is closed towards a stage trained on the target's labels in the same trial; add one where it is missing"
                 .to_owned(),
@@ -207,7 +208,9 @@ fn make(row: &[&Run], all: &[Run], axes: &[String]) -> Row {
     let adapts = method.as_deref().is_some_and(|method| method != CONTROL);
     let control = if adapts { beside(row, all, control) } else { BTreeMap::new() };
     let bound = if adapts { beside(row, all, bound) } else { BTreeMap::new() };
-    let examples = first.examples;
+    // A bound does not count the examples; what adapts to its target does.
+    let of_target = all.iter().filter(|run| run.target == first.target);
+    let examples = first.examples.or_else(|| of_target.filter_map(|run| run.examples).next());
     let half_width = target_accuracy.zip(examples).map(|(accuracy, examples)| {
         let p = accuracy.mean;
         1.96 * (p * (1.0 - p) / examples).sqrt()

@@ -30,10 +30,12 @@ fn run(task: &str, label: &str, method: &str, seed: u64, accuracy: f64) -> Run {
 /// The bound of that trial: all methods share it.
 fn oracle(task: &str, label: &str, seed: u64, accuracy: f64) -> Run {
     let run = run(task, label, "", seed, accuracy);
+    // What trains on labels does not count the examples of its test split.
     Run {
         stage: "oracle".to_owned(),
         key: format!("{task} oracle {seed}"),
         role: Role::Bound,
+        examples: None,
         ..run
     }
 }
@@ -150,7 +152,18 @@ fn without_control_or_bound_a_reader_is_told() {
     let runs: Vec<Run> = vec![run("there", "MCC", "mcc", 0, 0.9)];
     let table = compare("digits", &runs);
     assert_eq!((table.rows[0].gain, table.rows[0].gap), (None, Gap::Unknown));
-    assert_eq!(table.notes.len(), 2, "{:?}", table.notes);
+    assert!(
+        matches!(&table.notes[..], [note] if note.contains("`source-only`")),
+        "{:?}",
+        table.notes
+    );
+    let control = run("there", "source-only", "source-only", 0, 0.7);
+    let table = compare("digits", &[runs[0].clone(), control]);
+    assert!(
+        matches!(&table.notes[..], [note] if note.contains("target's labels")),
+        "{:?}",
+        table.notes
+    );
 }
 
 #[test]
