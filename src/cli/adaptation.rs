@@ -27,12 +27,12 @@ pub(super) fn run(experiment: &str, format: Format, context: &Context) -> anyhow
         }
     }
     let table = compare(&experiment, &runs);
-    match format {
-        Format::Text => show::write(&table.to_text(show::style()))?,
-        Format::Markdown => show::write(&table.to_markdown())?,
-        Format::Csv => show::write(&table.to_csv())?,
-        Format::Json => show::write_json(&table.to_json())?,
-    }
+    format.write(
+        |style| table.to_text(style),
+        || table.to_markdown(),
+        || table.to_csv(),
+        || table.to_json(),
+    )?;
     Ok(Outcome::Fine)
 }
 

@@ -30,12 +30,12 @@ pub(super) fn run(experiment: &str, format: Format, context: &Context) -> anyhow
         !claims.claims.is_empty(),
         "the last run of `{experiment}` had no claims; write `[[claim]]` into its file and run it again: what is cached stays"
     );
-    match format {
-        Format::Text => show::write(&claims.to_text(show::style()))?,
-        Format::Markdown => show::write(&claims.to_markdown())?,
-        Format::Csv => show::write(&claims.to_csv())?,
-        Format::Json => show::write_json(&claims.to_json())?,
-    }
+    format.write(
+        |style| claims.to_text(style),
+        || claims.to_markdown(),
+        || claims.to_csv(),
+        || claims.to_json(),
+    )?;
     Ok(Outcome::Fine)
 }
 

@@ -10,7 +10,7 @@ use super::{Context, Outcome, adaptation, claims, show};
 use crate::experiment::label;
 use crate::experiment::spec::Data;
 use crate::ledger::{AttemptId, Ledger, StageRecord, StageState, TrialResult};
-use crate::table::{self, Coordinate, Direction, Reduce, Request, Stage, State, Trial};
+use crate::table::{self, Coordinate, Direction, Reduce, Request, Stage, State, Style, Trial};
 
 /// Answers an experiment as a table over seeds.
 ///
@@ -93,6 +93,25 @@ pub(super) enum Format {
     Json,
 }
 
+impl Format {
+    /// Writes whichever form of something this is to standard output.
+    pub(super) fn write(
+        self,
+        text: impl FnOnce(Style) -> String,
+        markdown: impl FnOnce() -> String,
+        csv: impl FnOnce() -> String,
+        json: impl FnOnce() -> Value,
+    ) -> anyhow::Result<()> {
+        match self {
+            Self::Text => show::write(&text(show::style()))?,
+            Self::Markdown => show::write(&markdown())?,
+            Self::Csv => show::write(&csv())?,
+            Self::Json => show::write_json(&json())?,
+        }
+        Ok(())
+    }
+}
+
 pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
     let format = if context.json { Format::Json } else { args.format };
     if args.claims {
@@ -120,12 +139,12 @@ pub(super) fn run(args: &Args, context: &Context) -> anyhow::Result<Outcome> {
         // The table itself is as good without.
         Err(error) => table.notes.push(format!("its claims cannot be judged: {error:#}")),
     }
-    match format {
-        Format::Text => show::write(&table.to_text(show::style()))?,
-        Format::Markdown => show::write(&table.to_markdown())?,
-        Format::Csv => show::write(&table.to_csv())?,
-        Format::Json => show::write_json(&table.to_json())?,
-    }
+    format.write(
+        |style| table.to_text(style),
+        || table.to_markdown(),
+        || table.to_csv(),
+        || table.to_json(),
+    )?;
     Ok(Outcome::Fine)
 }
 

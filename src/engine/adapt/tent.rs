@@ -23,7 +23,9 @@ impl Learner for Tent {
         let is_norm: Vec<bool> =
             nodes.iter().map(|node| matches!(node.op, Op::BatchNorm(_))).collect();
         if !is_norm.contains(&true) {
-            return Err(without_batch_norm("tent"));
+            return Err(StageError::Unfit(
+                "method `tent` works by batch-norm, and the network has none".to_owned(),
+            ));
         }
         for parameter in model.params_mut().values_mut() {
             parameter.frozen |= !is_norm[parameter.node];
@@ -37,11 +39,4 @@ impl Learner for Tent {
         let total = entropy::loss(&logits);
         Terms { named: vec![(TRANSFER_LOSS, total.detach())], total }
     }
-}
-
-/// That a method has nothing to work by; a file says so before, except of a program.
-pub(super) fn without_batch_norm(method: &str) -> StageError {
-    StageError::Unfit(format!(
-        "method `{method}` works by batch-norm, and the network has none; give it `batch-norm` layers, or choose another method"
-    ))
 }

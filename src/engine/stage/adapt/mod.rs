@@ -15,7 +15,6 @@ use crate::adapt::{Adaptation, Domains, SOURCE, TARGET, learner};
 use crate::data::{Set, Splits, Unlabelled, UnlabelledSet};
 use crate::model::Model;
 use crate::train::{self, Trained, layerwise};
-use tch::{Kind, Tensor};
 
 pub(super) fn run(stage: &Adapt, context: &mut Context<'_>) -> Result<Ended, StageError> {
     check(stage)?;
@@ -37,7 +36,6 @@ fn adapt(
     let seed = context.job.seed;
     let learner = learner(stage, &model, feature_count(&model)?, seed)?;
     check_batches(stage, learner.smallest_batch(), source.train.len(), target.train.len())?;
-    check_values(stage, &target.train)?;
     learner.freeze(&mut model)?;
     let domains = Domains {
         names: &names,
@@ -49,16 +47,16 @@ fn adapt(
     let start = train::evaluate(&model, &target.test, Some(TARGET));
     let start = start.named(&names[TARGET], Split::Test.as_str());
     let mut objective = Adaptation::new(stage, domains, learner, seed).starting_at(start);
-    train::freeze(&mut model, &stage.freeze);
-    let is_trained = stage.epochs > 0;
-    let trained_params = if is_trained { layerwise::trained_params(&model) } else { 0 } as f64;
     let trained = train::train(context, &mut model, &stage.training(), &mut objective)?;
     let Trained::Done { epoch } = trained else { return Ok(Ended::Stopped) };
     context.measure(&model, &source.test, &names[SOURCE], epoch);
     context.measure(&model, &target.test, &names[TARGET], epoch);
+    let trained_params = if stage.epochs == 0 { 0 } else { layerwise::trained_params(&model) };
     let examples = format!("{}:{}/examples", names[TARGET], Split::Test.as_str());
-    let of_stage =
-        [(examples, target.test.len() as f64), ("trained-params".to_owned(), trained_params)];
+    let of_stage = [
+        (examples, target.test.len() as f64),
+        ("trained-params".to_owned(), trained_params as f64),
+    ];
     let of_stage = of_stage.map(|(name, value)| point(name, u64::from(epoch), value));
     context.recorder.record(of_stage.to_vec());
     context.finish(&model, u64::from(epoch))
@@ -156,19 +154,6 @@ fn check_batches(
         }
     }
     Ok(())
-}
-
-/// Numbers of words cannot be perturbed.
-fn check_values(stage: &Adapt, target: &Unlabelled) -> Result<(), StageError> {
-    let is_integer = |inputs: Tensor| inputs.kind() == Kind::Int64;
-    if stage.method.perturbation().is_none() || !target.in_order().next().is_some_and(is_integer) {
-        return Ok(());
-    }
-    Err(StageError::Unfit(format!(
-        "method `{}` perturbs the examples of `{}`, and numbers of words cannot be; choose another method, or `bags` of words",
-        stage.method.name(),
-        stage.target.domain()
-    )))
 }
 
 fn unfit(error: impl std::fmt::Display) -> StageError {

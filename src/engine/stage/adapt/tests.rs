@@ -11,7 +11,7 @@ use graftwork::network::op::{BatchNorm, Conv2d, Flatten, Linear, Relu};
 use graftwork::protocol::{Event, Job, Point};
 use rand::RngExt;
 use serde_json::json;
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 
 use super::super::Recorder;
 use super::*;
@@ -514,25 +514,19 @@ fn saved_by(stage: &Adapt) -> Vec<u8> {
 }
 
 #[test]
-fn tent_needs_a_batch_norm() {
-    let mut network = Network::new("plain", &[1, 6, 6]);
-    network.push("flatten", Flatten {});
-    network.push("fc1", Linear::new(36, 3));
-    let folder = tempfile::tempdir().unwrap();
-    let model = Model::new(network, 5, Device::Cpu);
-    let error = run_in(folder.path(), &stage("tent", &json!({})), model).unwrap_err().to_string();
-    assert!(error.contains("works by batch-norm, and the network has none"), "{error}");
-}
-
-#[test]
-fn a_network_of_a_last_layer_alone_has_nothing_for_shot() {
-    let mut network = Network::new("linear", &[1, 6, 6]);
-    network.push("flatten", Flatten {});
-    network.push("fc1", Linear::new(36, 3));
-    let folder = tempfile::tempdir().unwrap();
-    let model = Model::new(network, 5, Device::Cpu);
-    let error = run_in(folder.path(), &stage("shot", &json!({})), model).unwrap_err().to_string();
-    assert!(error.contains("there is no other to train"), "{error}");
+fn a_network_of_a_last_layer_alone_has_nothing_for_tent_and_shot() {
+    for (method, expected) in [
+        ("tent", "works by batch-norm, and the network has none"),
+        ("shot", "there is no other to train"),
+    ] {
+        let mut network = Network::new("linear", &[1, 6, 6]);
+        network.push("flatten", Flatten {});
+        network.push("fc1", Linear::new(36, 3));
+        let model = Model::new(network, 5, Device::Cpu);
+        let folder = tempfile::tempdir().unwrap();
+        let error = run_in(folder.path(), &stage(method, &json!({})), model).unwrap_err();
+        assert!(error.to_string().contains(expected), "{error}");
+    }
 }
 
 #[test]
