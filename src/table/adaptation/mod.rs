@@ -209,8 +209,8 @@ fn make(row: &[&Run], all: &[Run], axes: &[String]) -> Row {
     let control = if adapts { beside(row, all, control) } else { BTreeMap::new() };
     let bound = if adapts { beside(row, all, bound) } else { BTreeMap::new() };
     // A bound does not count the examples; what adapts to its target does.
-    let of_target = all.iter().filter(|run| run.target == first.target);
-    let examples = first.examples.or_else(|| of_target.filter_map(|run| run.examples).next());
+    let mut of_target = all.iter().filter(|run| run.target == first.target);
+    let examples = first.examples.or_else(|| of_target.find_map(|run| run.examples));
     let half_width = target_accuracy.zip(examples).map(|(accuracy, examples)| {
         let p = accuracy.mean;
         1.96 * (p * (1.0 - p) / examples).sqrt()
