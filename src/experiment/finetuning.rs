@@ -4,7 +4,7 @@ use super::fault::{Code, Fault, Span, list};
 use super::networks::Site;
 use super::program;
 use super::spec::{Finetune, Lora, Sparsify, Unfreeze};
-use crate::network::{Network, Op, Task, matches};
+use crate::network::{Network, Task, matches};
 
 /// Adds what is wrong with how a stage trains layer by layer.
 ///
@@ -171,11 +171,8 @@ fn those_of(network: &Network, names: &[&str]) -> String {
 fn nothing_compared(site: &Site<'_>, finetune: &Finetune, network: &Network) -> Option<Fault> {
     let delta = finetune.delta.as_ref()?;
     let heads = network.heads();
-    let is_compared = |op: &Op| {
-        matches!(op, Op::Linear(_) | Op::Conv2d(_) | Op::ConvTranspose2d(_) | Op::Conv1d(_))
-    };
     let nodes = network.nodes.iter().enumerate();
-    let nodes = nodes.filter(|(index, node)| is_compared(&node.op) && !heads.contains(index));
+    let nodes = nodes.filter(|(index, node)| node.op.outputs().is_some() && !heads.contains(index));
     let names: Vec<&str> = nodes.map(|(_, node)| node.name.as_str()).collect();
     if names.iter().any(|name| delta.layers.iter().any(|pattern| matches(pattern, name))) {
         return None;

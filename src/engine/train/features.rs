@@ -1,7 +1,7 @@
 //! Penalties on what layers put out: DELTA and batch spectral shrinkage.
 
 use graftwork::experiment::spec::{Bss, Delta};
-use graftwork::network::{Op, matches};
+use graftwork::network::matches;
 use tch::{Kind, Tensor, no_grad};
 
 use crate::model::{Mode, Model};
@@ -29,7 +29,7 @@ impl Behaviour {
         let nodes = network.nodes.iter().enumerate();
         let layers = nodes.filter_map(|(index, node)| {
             let is_meant = settings.layers.iter().any(|pattern| matches(pattern, &node.name));
-            let channels = channels(&node.op)?;
+            let channels = node.op.outputs()?;
             (is_meant && !heads.contains(&index)).then_some((index, channels))
         });
         let layers: Vec<_> = layers.collect();
@@ -63,17 +63,6 @@ impl Behaviour {
         let new = self.new.iter().map(|name| model.params()[name].value.square().sum(Kind::Float));
         let penalty = distance * (self.settings.alpha / 2.0);
         new.fold(penalty, |penalty, square| penalty + square * (self.settings.beta / 2.0))
-    }
-}
-
-/// Number of output channels of a linear layer or convolution.
-fn channels(op: &Op) -> Option<u32> {
-    match op {
-        Op::Linear(linear) => Some(linear.outputs),
-        Op::Conv2d(conv) => Some(conv.outputs),
-        Op::ConvTranspose2d(conv) => Some(conv.outputs),
-        Op::Conv1d(conv) => Some(conv.outputs),
-        _ => None,
     }
 }
 

@@ -294,6 +294,17 @@ impl Op {
         }
     }
 
+    /// Output features or channels of a linear layer or a convolution.
+    pub fn outputs(&self) -> Option<u32> {
+        match self {
+            Self::Linear(linear) => Some(linear.outputs),
+            Self::Conv2d(conv) => Some(conv.outputs),
+            Self::ConvTranspose2d(conv) => Some(conv.outputs),
+            Self::Conv1d(conv) => Some(conv.outputs),
+            _ => None,
+        }
+    }
+
     /// Its parameters and buffers, in torchvision's order.
     pub fn params(&self) -> Vec<Param> {
         match self {
